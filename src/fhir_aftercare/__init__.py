@@ -1,0 +1,1 @@
+"""Closes the loop after a ketamine infusion, on FHIR R4."""

@@ -1,0 +1,1 @@
+"""What good aftercare is: pure rules, standard library only."""

@@ -1,0 +1,1 @@
+"""A FHIR server behind one port."""

@@ -1,0 +1,1 @@
+"""One file, one data flow, readable top to bottom."""

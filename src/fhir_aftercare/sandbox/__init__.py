@@ -1,0 +1,1 @@
+"""A pretend EHR for the first minute, development and fast tests."""
