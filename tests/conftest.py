@@ -1,0 +1,86 @@
+"""Fixtures for tests that need a FHIR server. All servers start once per run, when first asked for.
+
+``server``          runs the test twice, on the sandbox and on HAPI (that half is marked ``hapi``: ``-m "not hapi"``
+                    needs Python alone). Has ``.name`` ("sandbox", "hapi"), ``.base_url``, ``.http`` (an httpx client
+                    that reaches it) and ``.client(**options)``, which gives a FhirClient.
+``fhir_client``     a FhirClient of ``server``.
+``sandbox``         the sandbox alone, as the same kind of object.
+``sandbox_store``   the sandbox's ASGI application, to mount elsewhere.
+``sandbox_url``     its base URL; nothing listens there: use ``sandbox.http``.
+``hapi``            HAPI alone, as the same kind of object. Mark such a test ``@pytest.mark.hapi``.
+``hapi_url``        HAPI's base URL. Mark the test ``hapi``.
+
+Servers keep what earlier tests wrote: a test makes its own patient and identifiers of its own. HAPI runs with its
+default search cache of 60 s. ``FHIR_BASE_URL_HAPI=http://127.0.0.1:8080/fhir`` uses a server that already runs (start
+it with ``HAPI_STORAGE_REUSECACHEDSEARCHRESULTSFORMILLIS=60000 make hapi``).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from servers import SANDBOX_URL, HapiServer, Server
+
+from fhir_aftercare.sandbox.store import SandboxStore, create_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from fhir_aftercare.ehr.client import FhirClient
+
+
+@pytest.fixture(scope="session")
+def sandbox_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxStore]:
+    store = create_store(tmp_path_factory.mktemp("sandbox"), SANDBOX_URL)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="session")
+def sandbox_url(sandbox_store: SandboxStore) -> str:
+    return SANDBOX_URL
+
+
+@pytest.fixture(scope="session")
+def hapi_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    running = os.environ.get("FHIR_BASE_URL_HAPI")
+    if running:
+        yield running.rstrip("/")
+        return
+    hapi = HapiServer(tmp_path_factory.mktemp("hapi") / "hapi.log")
+    hapi.start()
+    yield hapi.base_url
+    hapi.stop()
+
+
+@pytest.fixture(scope="session")
+async def sandbox(sandbox_store: SandboxStore) -> AsyncIterator[Server]:
+    async with Server.reached("sandbox", SANDBOX_URL, sandbox_store) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+async def hapi(hapi_url: str) -> AsyncIterator[Server]:
+    async with Server.reached("hapi", hapi_url) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=["sandbox", pytest.param("hapi", marks=pytest.mark.hapi)])
+def fhir_base(request: pytest.FixtureRequest) -> tuple[str, str, SandboxStore | None]:
+    # Starting a server takes its time, so it happens here, outside the running loop.
+    if request.param == "hapi":
+        return "hapi", request.getfixturevalue("hapi_url"), None
+    return "sandbox", SANDBOX_URL, request.getfixturevalue("sandbox_store")
+
+
+@pytest.fixture(scope="session")
+async def server(fhir_base: tuple[str, str, SandboxStore | None]) -> AsyncIterator[Server]:
+    async with Server.reached(*fhir_base) as server:
+        yield server
+
+
+@pytest.fixture
+def fhir_client(server: Server) -> FhirClient:
+    return server.client()
