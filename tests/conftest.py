@@ -21,9 +21,9 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from servers import SANDBOX_URL, HapiServer, Server
 
 from fhir_aftercare.sandbox.store import SandboxStore, create_store
+from servers import SANDBOX_URL, HapiServer, Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

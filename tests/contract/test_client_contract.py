@@ -21,10 +21,9 @@ from fhir_aftercare.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from servers import Server
-
     from fhir_aftercare.ehr.client import FhirClient
     from fhir_aftercare.ehr.transport import CallRecord
+    from servers import Server
 
     Resource = dict[str, Any]
 
@@ -214,7 +213,7 @@ class TestVersions:
             )
         assert not await found(fhir_client, "Task", query)
 
-    async def test_of_ten_updates_at_once_one_wins(self, server: Server, fhir_client: FhirClient, patient: str) -> None:
+    async def test_of_ten_updates_at_once_one_wins(self, fhir_client: FhirClient, patient: str) -> None:
         first = await fhir_client.create(task(patient))
 
         async def note(number: int) -> bool:

@@ -45,7 +45,8 @@ class FhirClient:
     """A FHIR R4 server behind one base URL.
 
     ``http`` is shared and closed by its owner. With ``token``, each call carries a token, renewed once when answered
-    with 401. ``on_call`` is told of every round trip. ``clock`` and ``sleep`` are there for tests.
+    with 401. ``on_call`` is told of every round trip. One round trip takes ``longest_call`` seconds at most, and its
+    answer ``max_body`` bytes. ``clock`` and ``sleep`` are there for tests.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class FhirClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         on_call: Callable[[CallRecord], None] | None = None,
         max_body: int = 20_000_000,
+        longest_call: float = 120.0,
         capabilities_ttl: float = 3600.0,
     ) -> None:
         policy = policy or (RetryPolicy() if max_attempts is None else RetryPolicy(max_attempts=max_attempts))
@@ -74,6 +76,7 @@ class FhirClient:
             sleep=sleep,
             on_call=on_call,
             max_body=max_body,
+            longest_call=longest_call,
         )
         self._clock, self._ttl = clock, capabilities_ttl
         self._metadata: tuple[float, Resource] | None = None

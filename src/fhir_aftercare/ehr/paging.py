@@ -64,7 +64,10 @@ class Pages:
         links = [link for link in bundle.get("link") or [] if isinstance(link, dict) and link.get("relation") == "next"]
         if not links:
             return None
-        url = urljoin(current, str(links[0].get("url") or ""))
+        try:
+            url = urljoin(current, str(links[0].get("url") or ""))
+        except ValueError:
+            url = ""
         if not self._inside(url):
             raise FhirMalformed(
                 f"A search of {self._type} was answered with a next page outside the FHIR base.",
