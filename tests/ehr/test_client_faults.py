@@ -476,6 +476,12 @@ class TestPages:
         with pytest.raises(FhirMalformed):
             await client.search_all("Task")
 
+    @pytest.mark.parametrize("bundle", [PATIENT, {"resourceType": "Bundle", "entry": ["x"]}])
+    async def test_a_history_that_is_none(self, mock: respx.MockRouter, client: FhirClient, bundle: Any) -> None:
+        mock.get(f"{BASE}/Task/t1/_history").respond(json=bundle)
+        with pytest.raises(FhirMalformed):
+            await client.history("Task", "t1")
+
     async def test_how_a_search_is_asked(self, mock: respx.MockRouter, client: FhirClient) -> None:
         mock.get(url__startswith=f"{BASE}/Task").respond(json=searchset())
         await client.search_bundle("Task", [("date", "ge2026-03-07T15:45:00+01:00"), ("code", "a|b"), ("code", "c,d")])

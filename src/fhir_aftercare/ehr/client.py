@@ -109,9 +109,10 @@ class FhirClient:
         pages = Pages(type_, self._transport.inside)
         while url:
             bundle = (await self._get("history", type_, url)).resource()
-            if bundle["resourceType"] != "Bundle":
+            entries = bundle.get("entry") or []
+            if bundle["resourceType"] != "Bundle" or not all(isinstance(entry, dict) for entry in entries):
                 raise FhirMalformed(f"The history of {type_} was not answered with a Bundle.")
-            versions += [entry["resource"] for entry in bundle.get("entry") or [] if entry.get("resource")]
+            versions += [entry["resource"] for entry in entries if entry.get("resource")]
             url = pages.next_url(bundle, self._transport.absolute(url))
         return versions
 
