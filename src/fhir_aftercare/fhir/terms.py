@@ -259,3 +259,51 @@ QUESTIONNAIRE_GAD7 = f"{BASE}/Questionnaire/gad-7"
 QUESTIONNAIRE_CHECK_IN = f"{BASE}/Questionnaire/day-1-check-in"
 QUESTIONNAIRE_WEEKLY = f"{BASE}/Questionnaire/weekly-check-in"
 QUESTIONNAIRE_SLEEP_DRIVING = f"{BASE}/Questionnaire/sleep-driving-confirmation"
+
+# --- what the protocol in profiles/ adds -----------------------------------------------------------------------------
+EXT_OWNER_ROLE = f"{_SD}/owner-role"  # valueCode: patient | nurse | prescriber | care-team
+EXT_TASK_INPUT = f"{_SD}/task-input"  # nested: type valueCodeableConcept, text valueString, language valueCode
+EXT_CONCERNS = f"{_SD}/concerns"  # valueId: the action this one is about
+EXT_TRANSLATION = "http://hl7.org/fhir/StructureDefinition/translation"
+EXT_ITEM_WEIGHT = "http://hl7.org/fhir/StructureDefinition/itemWeight"
+ACTIVITY_DEFINITION: Final = f"{BASE}/ActivityDefinition"
+
+INTEGRATION_SESSION = local("integration-session", "Integration session")
+CONFIRM_ARRIVED_HOME = local("confirm-arrived-home", "Confirm arrived home with an adult")
+SAME_EVENING_CALL = local("same-evening-call", "Call the same evening")
+DISCHARGED_NOT_READY = local("discharged-not-ready", "Left before ready")
+BOOSTER_REVIEW = local("booster-review", "Review for a further infusion")
+UNANSWERED_FORM_CALL = local("unanswered-form-call", "Call about an unanswered form")
+
+INPUT_SELF_CARE = local("self-care", "Self-care")
+INPUT_RESTRICTION = local("restriction", "Restriction")
+INPUT_WARNING_SIGN = local("warning-sign", "Warning sign")
+
+GOAL_PHQ9_RESPONSE = local("phq9-response", "Depression: PHQ-9 at most half of the baseline")
+GOAL_PHQ9_REMISSION = local("phq9-remission", "Depression: PHQ-9 below 5")
+GOAL_GAD7 = local("gad7", "Anxiety: GAD-7 below 10")
+HALF_OF_BASELINE = local("half-of-baseline", "At most half of the baseline score")
+
+# Items of the check-ins by linkId; the linkId is the field of care.escalation.CheckIn with hyphens.
+CHECK_IN_ITEMS = {
+    "feels-worse": scale("feels-worse", "Feels worse than before the infusion"),
+    "unsafe": scale("unsafe", "Thoughts of dying or feels unsafe"),
+    "mood": scale("mood", "Mood, 0 to 10"),
+    "dissociation": DISSOCIATION,
+    "confusion": scale("confusion", "Confusion, four levels"),
+    "nausea": NAUSEA,
+    "dizziness": Code(SNOMED, "404640003", None, "Dizziness, four levels"),
+    "headache": Code(SNOMED, "25064002", None, "Headache, four levels"),
+    "fatigue": Code(SNOMED, "84229001", None, "Tiredness, four levels"),
+    "drowsiness": Code(SNOMED, "271782001", None, "Drowsiness, four levels"),
+    "vomiting-3-or-no-fluids": scale("vomiting-3-or-no-fluids", "Vomited three times, or no fluids for 12 hours"),
+    "emergency-symptoms": scale("emergency-symptoms", "Chest pain, breathlessness, fainting or severe headache"),
+    "drove": scale("drove", "Drove before it was allowed"),
+    "alcohol": scale("alcohol", "Alcohol or sedatives in the first 24 hours"),
+    "slept": scale("slept", "Slept in the night after the infusion"),
+    "feels-clear": scale("feels-clear", "Feels awake and clear"),
+    "elevated-mood": scale("elevated-mood", "Unusually high or racing, with little sleep"),
+    "urinary": scale("urinary", "Bladder: more often, urgent or painful"),
+    "blood-in-urine": scale("blood-in-urine", "Blood in the urine"),
+    "wants-call": scale("wants-call", "Wants a call"),
+}
