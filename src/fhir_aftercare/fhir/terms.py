@@ -307,3 +307,10 @@ CHECK_IN_ITEMS = {
     "blood-in-urine": scale("blood-in-urine", "Blood in the urine"),
     "wants-call": scale("wants-call", "Wants a call"),
 }
+# Answers of the check-ins' four-level items; the position is the severity 0 to 3 of care.escalation.CheckIn.severity.
+SEVERITY_ANSWERS = (
+    scale("severity-none", "None"),
+    scale("severity-mild", "A little"),
+    scale("severity-moderate", "Moderate"),
+    scale("severity-strong", "Strong"),
+)
