@@ -314,3 +314,13 @@ SEVERITY_ANSWERS = (
     scale("severity-moderate", "Moderate"),
     scale("severity-strong", "Strong"),
 )
+
+# Who does an activity of the protocol: the values of the extension owner-role.
+OWNER_ROLE: Final = f"{BASE}/CodeSystem/owner-role"
+OWNER_ROLES = {
+    "patient": Code(OWNER_ROLE, "patient", "Patient"),
+    "nurse": Code(OWNER_ROLE, "nurse", "Nurse on duty"),
+    "prescriber": Code(OWNER_ROLE, "prescriber", "Prescriber"),
+    "care-team": Code(OWNER_ROLE, "care-team", "Care team"),
+}
+SEARCH_TASK_DUE = f"{BASE}/SearchParameter/task-due"
