@@ -226,6 +226,13 @@ def english() -> Iterator[str]:
                 yield each["expression"]["expression"].strip("'")
 
 
+def test_what_a_restriction_tells_the_patient_is_there_in_spanish() -> None:
+    for activity in ACTIVITIES.values():
+        for each in activity.get("dynamicValue", []):
+            if each["path"] == "patientInstruction" and each["expression"]["expression"].startswith("'"):
+                assert spanish(each["expression"], "expression"), activity["id"]
+
+
 def sentences(text: str) -> list[list[str]]:
     return [words for part in re.split(r"[.!?:]+", text) if (words := re.findall(r"[A-Za-z0-9'-]+", part))]
 

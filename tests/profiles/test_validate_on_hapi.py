@@ -78,6 +78,11 @@ async def test_a_good_example_is_valid(validator: Server, name: str) -> None:
     assert await faults(validator, GOOD[name]) == []
 
 
+ZONE = {"url": terms.EXT_PLAN_TIMEZONE, "valueString": "America/New_York"}
+ESTIMATED = {"url": terms.EXT_ANCHOR_ESTIMATED, "valueBoolean": True}
+HASH = {"url": terms.EXT_POLICY_HASH, "valueString": "9f86d081"}
+EXPIRY = {"url": terms.EXT_TASK_EXPIRY, "valueDateTime": "2026-09-18T13:40:00-04:00"}
+FORM = GOOD["Task-phq-9.json"]["input"][0]
 PLAN = [
     ({"text": GONE}, "CarePlan.text"),
     ({"extension": GONE}, "planTimezone"),
@@ -99,10 +104,9 @@ RULES: dict[str, list[tuple[Change, str]]] = {
     "CarePlan-infusion-1.json": [
         *PLAN,
         ({"partOf": [{"reference": "CarePlan/a"}, {"reference": "CarePlan/b"}]}, "CarePlan.partOf"),
-        (
-            {"extension": [{"url": terms.EXT_PLAN_TIMEZONE, "valueString": "UTC"}] * 2},
-            "planTimezone",
-        ),
+        ({"extension": [ZONE, ZONE]}, "planTimezone"),
+        ({"extension": [ZONE, ESTIMATED, ESTIMATED]}, "anchorEstimated"),
+        ({"extension": [ZONE, HASH, HASH]}, "policyHash"),
     ],
     "ServiceRequest-no-driving.json": [
         ({"identifier": GONE}, "ServiceRequest.identifier"),
@@ -140,6 +144,7 @@ RULES: dict[str, list[tuple[Change, str]]] = {
         ({"restriction.period.start": "2026-09-18T09:00:00-04:00"}, "ac-task-4"),
         ({"extension.0.valueDateTime": "2026-09-17T12:00:00-04:00"}, "ac-task-3"),
         ({"extension.0": {"url": terms.EXT_TASK_EXPIRY, "valueString": "tomorrow"}}, "Extension"),
+        ({"extension": [EXPIRY, EXPIRY]}, "taskExpiry"),
         ({"status": "cancelled"}, "ac-task-1"),
         ({"executionPeriod": {"start": "2026-09-17T09:00:00-04:00"}}, "ac-task-2"),
     ],
@@ -149,6 +154,7 @@ RULES: dict[str, list[tuple[Change, str]]] = {
         ({"focus": {"reference": "CarePlan/course-1"}}, "Task.focus"),
         ({"owner": GONE}, "Task.owner"),
         ({"input": GONE}, "Task.input"),
+        ({"input": [FORM, FORM]}, "questionnaire"),
         ({"input.0.type": terms.INPUT_REASON.concept()}, "questionnaire"),
         ({"input.0.valueCanonical": GONE, "input.0.valueString": "phq-9"}, "Task.input"),
         ({"output": GONE}, "ac-pro-task-1"),
