@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import quote
 
-Kind = Literal["infusion", "plan", "activity", "observation", "response", "goal", "drug-record", "device", "decision"]
+Kind = Literal[
+    "infusion", "plan", "activity", "observation", "response", "goal", "drug-record", "device", "decision", "demo"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ PATIENT_SUPPLIED = Code(US_CORE_TAGS, "patient-supplied")
 COURSE_PLAN = local("course", "Ketamine course monitoring")
 INFUSION_PLAN = local("infusion", "Ketamine infusion aftercare")
 
+DATA_UNKNOWN = Code(DATA_ABSENT, "unknown", "Unknown")
+
 # --- vital signs (clinical §1.3) -------------------------------------------------------------------------------------
 BP_PANEL = Code(LOINC, "85354-9", "Blood pressure panel with all children optional", "Blood pressure")
 SYSTOLIC = Code(LOINC, "8480-6", "Systolic blood pressure")
@@ -163,6 +165,7 @@ DIFFICULTY_ANSWERS = (
 # --- the drug and the deed -------------------------------------------------------------------------------------------
 KETAMINE_RXNORM = Code(RXNORM, "6130", None, "Ketamine")
 KETAMINE_SNOMED = Code(SNOMED, "373464007", None, "Ketamine")
+AMBULATORY = Code("http://terminology.hl7.org/CodeSystem/v3-ActCode", "AMB", "ambulatory")
 KETAMINE_INFUSION = local("ketamine-infusion", "Ketamine infusion")
 DEPRESSIVE_DISORDER = Code(SNOMED, "35489007", "Depressive disorder")
 

@@ -71,6 +71,7 @@ def create_store(data_dir: Path, base_url: str) -> SandboxStore:
         from sekmet.config import Settings, SimulatorSettings  # noqa: PLC0415 (an optional extra)
         from sekmet.main import create_app  # noqa: PLC0415
 
+        from fhir_aftercare.sandbox import search_params  # noqa: PLC0415
         from fhir_aftercare.sandbox.strict import harden  # noqa: PLC0415
     except ModuleNotFoundError as missing:
         raise ConfigFault(
@@ -83,6 +84,7 @@ def create_store(data_dir: Path, base_url: str) -> SandboxStore:
         simulator=SimulatorSettings(enabled=False),  # it would act on our Tasks as a pretend laboratory
         log_inbound=False,
     )
+    search_params.complete()
     with _logging_kept():
         app = create_app(settings)
     harden(app.state.ctx)

@@ -7,34 +7,22 @@ and for the entries of a Bundle alike. What HAPI answers is the measure: the con
 
 from __future__ import annotations
 
-import functools
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from fhir.resources.R4B import get_fhir_model_class
-from pydantic import BaseModel
 from sekmet.fhir import router, search, store
 from sekmet.fhir.common import FhirError, parse_reference, walk_references
 from sekmet.fhir.service import FhirService, Result
 from sekmet.fhir.store import Store
 
 from fhir_aftercare.fhir import exact_json
+from fhir_aftercare.fhir.required_codes import unknown_codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sekmet.context import AppContext
-
-# The models carry the codes of each required binding; where their list ends in "+", here is all of it.
-_TRUNCATED: Final = {
-    "Task": "draft requested received accepted rejected ready cancelled in-progress on-hold failed completed "
-    "entered-in-error",
-    "Observation": "registered preliminary final amended corrected cancelled entered-in-error unknown",
-    "DiagnosticReport": "registered partial preliminary final amended corrected appended cancelled entered-in-error "
-    "unknown",
-    "Encounter": "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown",
-}
 
 
 def harden(context: AppContext) -> None:
@@ -115,34 +103,6 @@ class StrictService(FhirService):  # type: ignore[misc]  # sekmet ships no types
 
     def _check_body(self, rtype: str, body: Any, origin: str) -> list[dict[str, Any]]:
         issues: list[dict[str, Any]] = super()._check_body(rtype, body, origin)
-        for path in _unknown_codes(get_fhir_model_class(rtype).model_validate(body), rtype):
+        for path in unknown_codes(body):
             raise FhirError(400, f"Unknown code at {path}", "value", expression=[path])
         return issues
-
-
-def _unknown_codes(node: Any, path: str) -> Iterator[str]:
-    """Yield the path of each code outside its required value set, anywhere in a resource."""
-    if isinstance(node, list | tuple):
-        for item in node:
-            yield from _unknown_codes(item, path)
-    elif isinstance(node, BaseModel):
-        for name, allowed in _codes_of(type(node)).items():
-            value = getattr(node, name)
-            if allowed and isinstance(value, str) and value not in allowed:
-                yield f"{path}.{name}"
-            elif value is not None and not isinstance(value, str):
-                yield from _unknown_codes(value, f"{path}.{name}")
-
-
-@functools.cache
-def _codes_of(model: type[BaseModel]) -> dict[str, frozenset[str]]:
-    """Per field the codes it may hold; empty where any value will do."""
-    allowed = {}
-    for name, field in model.model_fields.items():
-        extra = field.json_schema_extra
-        codes = extra.get("enum_values") if isinstance(extra, dict) else None
-        whole: list[str] = [str(code) for code in codes] if isinstance(codes, list) else []
-        if "+" in whole:
-            whole = _TRUNCATED.get(model.__name__, "").split() if name == "status" else []
-        allowed[name] = frozenset(whole)
-    return allowed

@@ -1,0 +1,1 @@
+"""The REST door: turns HTTP into calls of flows and their results into answers. Decides nothing clinical."""

@@ -1,0 +1,300 @@
+"""Reads one clinic's TOML file. All its faults are reported at once, each with its place and what would be right.
+
+Which files there are, and that one clinic's fault stops no other, is ``config``. Secrets do not stand in these files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from datetime import date, time, timedelta
+from difflib import get_close_matches
+from enum import Enum
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from fhir_aftercare.care.clinic import Clinic, DrugRecord, Owners
+from fhir_aftercare.care.policy import Policy
+from fhir_aftercare.care.timing import OpenHours, zone_of
+from fhir_aftercare.errors import AftercareError, ConfigFault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_SPAN = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)\s*-\s*((?:[01]\d|2[0-3]):[0-5]\d|24:00)")
+_FHIR_ID = r"[A-Za-z0-9\-.]{1,64}"
+# Whom R4 lets own a Task, and a clinic has.
+_OWNER = rf"^(Practitioner|PractitionerRole|Organization|CareTeam)/{_FHIR_ID}$"
+_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "wk": "weeks"}
+_DURATION = re.compile(r"(\d{1,6})\s*(s|min|h|d|wk)")
+# Names that belong to nobody (RFC 2606): good for documents and for trying out on one machine.
+_NOBODYS = ("example", "example.org", "example.com", "example.net", "invalid", "test")
+
+Spans = tuple[tuple[time, time], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClinicSettings:
+    """A clinic, where its FHIR server is, and the address under which its identifiers are made."""
+
+    clinic: Clinic
+    fhir_base_url: str
+    identifier_base: str
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine's own."""
+    name = host.casefold()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def read_clinic(clinic_id: str, text: str) -> ClinicSettings:
+    """Give a clinic from the text of its TOML file. Raises ``ConfigFault`` with all faults of it at once."""
+    faults: list[str] = []
+    if not _ID.fullmatch(clinic_id):
+        faults.append(f"file name: {clinic_id!r} must be lower-case letters, digits and hyphens, such as harbor.toml")
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigFault([*faults, f"not TOML: {error}"], where=clinic_id) from None
+    policy, policy_faults = _policy_of(data.get("policy", {}))
+    try:
+        file = _ClinicFile.model_validate({**data, "policy": {}})
+    except ValidationError as error:
+        raise ConfigFault([*faults, *map(_fault, error.errors()), *policy_faults], where=clinic_id) from None
+    if faults or policy_faults:
+        raise ConfigFault([*faults, *policy_faults], where=clinic_id)
+    return ClinicSettings(_clinic(clinic_id, file, policy, data), file.fhir_base_url, file.identifier_base)
+
+
+def _url(value: object) -> str:
+    text = value if isinstance(value, str) and not re.search(r"\s", value) else ""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an absolute http(s) URL without query")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a user or a password")
+    if parts.port == 0:
+        raise ValueError("must not name port 0")
+    return text.rstrip("/")
+
+
+def _zone(value: object) -> ZoneInfo:
+    try:
+        return zone_of(str(value))
+    except AftercareError:
+        raise ValueError("must be an IANA name") from None
+
+
+def _span(value: object) -> tuple[time, time]:
+    match = _SPAN.fullmatch(str(value).strip())
+    if not match:
+        raise ValueError("must look like 09:00-18:00")
+    return time.fromisoformat(match[1]), time.fromisoformat(match[2].replace("24:00", "00:00"))
+
+
+def _many(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _day(spans: Spans) -> Spans:
+    try:
+        OpenHours({0: spans}, frozenset(), ZoneInfo("UTC"))
+    except AftercareError:
+        raise ValueError("must open before it closes, and not overlap") from None
+    return tuple(sorted(spans))
+
+
+def _code(value: object) -> tuple[str, str]:
+    system, bar, code = str(value).partition("|")
+    if not (system and bar and code) or "|" in code:
+        raise ValueError("must be system|code")
+    return system, code
+
+
+_Url = Annotated[str, PlainValidator(_url)]
+_Zone = Annotated[ZoneInfo, PlainValidator(_zone)]
+_Span = Annotated[tuple[time, time], BeforeValidator(_span)]
+_Day = Annotated[tuple[_Span, ...], BeforeValidator(_many), AfterValidator(_day)]
+_Code = Annotated[tuple[str, str], PlainValidator(_code)]
+_Owner = Annotated[str | None, Field(pattern=_OWNER)]
+
+
+class _Owners(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    nurse: _Owner = None
+    prescriber: _Owner = None
+    care_team: _Owner = None
+    on_call: _Owner = None
+
+
+class _Week(BaseModel):
+    """The open spans of each weekday, in the order of ``date.weekday``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    mon: _Day = ()
+    tue: _Day = ()
+    wed: _Day = ()
+    thu: _Day = ()
+    fri: _Day = ()
+    sat: _Day = ()
+    sun: _Day = ()
+
+    @property
+    def weekly(self) -> dict[int, Spans]:
+        days = (getattr(self, name) for name in type(self).model_fields)
+        return {number: spans for number, spans in enumerate(days) if spans}
+
+    @model_validator(mode="after")
+    def _open_at_all(self) -> _Week:
+        if not self.weekly:
+            raise ValueError("must name at least one day: staff's work needs hours in which it can be done")
+        return self
+
+
+class _ClinicFile(BaseModel):
+    """What a clinic's file may say; anything else in it is a fault. ``policy`` is read by ``_policy_of``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, examples=["Harbor Clinic"])
+    fhir_base_url: _Url = Field(examples=["https://fhir.example.com/r4"])
+    identifier_base: _Url = Field(examples=["https://aftercare.your-clinic.com"])
+    zone: _Zone = Field(examples=["America/New_York"])
+    organization: str = Field(pattern=rf"^Organization/{_FHIR_ID}$", examples=["Organization/42"])
+    phone: str = Field(min_length=3, examples=["+1 555 0100"])
+    after_hours_phone: str | None = Field(None, min_length=3, examples=["+1 555 0199"])
+    language: Literal["en", "es"] = "en"
+    drug_record: DrugRecord = "medication-administration"
+    owners: _Owners = Field(default_factory=_Owners, examples=["PractitionerRole/7"])
+    call_hours: _Week = Field(examples=["09:00-18:00"])
+    holidays: list[date] = Field(default_factory=list, examples=["2026-12-25"])
+    ketamine_codes: list[_Code] = Field(
+        default_factory=list, examples=["http://www.nlm.nih.gov/research/umls/rxnorm|6130"]
+    )
+    infusion_encounters: list[_Code] = Field(default_factory=list, examples=["https://ehr.example.com/types|KET"])
+    policy: dict[str, object] = Field(default_factory=dict)
+
+    @field_validator("identifier_base")
+    @classmethod
+    def _owned(cls, value: str, info: ValidationInfo) -> str:
+        """Identifiers on a name that nobody owns could mean anything elsewhere (design §9.21)."""
+        host, server = urlsplit(value).hostname or "", urlsplit(info.data.get("fhir_base_url", "")).hostname or ""
+        nobodys = any(host == name or host.endswith(f".{name}") for name in _NOBODYS)
+        if nobodys and server and not is_loopback(server):
+            raise ValueError(f"{host} is for trying out on this machine only; use an address that your clinic owns")
+        return value
+
+
+def _fault(error: ErrorDetails) -> str:
+    """Give a fault as people read it: the place, what is wrong, and an example."""
+    place = [str(part) for part in error["loc"]]
+    top = _ClinicFile.model_fields.get(place[0])
+    if error["type"] == "extra_forbidden":
+        tables: dict[str, type[BaseModel]] = {"owners": _Owners, "call_hours": _Week}
+        inside = tables.get(place[0], _ClinicFile) if len(place) > 1 else _ClinicFile
+        return f"{'.'.join(place)}: {_unknown(place[-1], inside.model_fields)}"
+    message = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
+    example = f" (for example {top.examples[0]})" if top and top.examples else ""
+    return f"{'.'.join(place)}: {message}{example}"
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, list(known), n=1)
+    return f"is unknown; did you mean {close[0]}?" if close else f"is unknown; known are {', '.join(sorted(known))}"
+
+
+def _policy_of(given: object) -> tuple[Policy, list[str]]:
+    """Give the policy with the clinic's overrides, and what is wrong with them."""
+    if not isinstance(given, dict):
+        return Policy(), ["policy: must be a table, [policy]"]
+    wanted = get_type_hints(Policy)
+    values: dict[str, Any] = {}
+    faults: list[str] = []
+    for name, value in given.items():
+        if name not in wanted:
+            faults.append(f"policy.{name}: {_unknown(name, wanted)}")
+            continue
+        try:
+            values[name] = _typed(value, wanted[name])
+        except ValueError as error:
+            faults.append(f"policy.{name}: {error}")
+    try:
+        return Policy(**values), faults
+    except AftercareError as error:
+        return Policy(), [*faults, *(f"policy.{rule}" for rule in error.message.split("; "))]
+
+
+def _typed(value: object, wanted: type) -> object:
+    """Give a TOML value as the type of a field of ``Policy``. Raises ``ValueError`` that says what it must be."""
+    if wanted is timedelta:
+        match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+        if not match:
+            raise ValueError('must be a duration such as "90 min", "24 h" or "7 d"')
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    if issubclass(wanted, Enum):
+        try:
+            return wanted(value)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(each.value for each in wanted)}") from None
+    # In Python true is a number too.
+    if type(value) is not wanted:
+        raise ValueError("must be true or false" if wanted is bool else "must be a whole number")
+    return value
+
+
+def _clinic(clinic_id: str, file: _ClinicFile, policy: Policy, data: dict[str, Any]) -> Clinic:
+    return Clinic(
+        id=clinic_id,
+        name=file.name,
+        zone=file.zone,
+        organization=file.organization,
+        phone=file.phone,
+        after_hours_phone=file.after_hours_phone,
+        policy=policy,
+        call_hours=OpenHours(file.call_hours.weekly, frozenset(file.holidays), file.zone),
+        language=file.language,
+        owners=Owners(**file.owners.model_dump()),
+        drug_record=file.drug_record,
+        ketamine_codes=frozenset(file.ketamine_codes),
+        infusion_encounters=frozenset(file.infusion_encounters),
+        policy_hash=_hash(data, policy),
+    )
+
+
+def _hash(data: dict[str, Any], policy: Policy) -> str:
+    """Give the content hash stamped on what is written: of what decides care, not of where the server is.
+
+    The policy goes in as it holds, defaults included, so a default that changes with a release changes the hash.
+    """
+    decides = {key: value for key, value in data.items() if key != "fhir_base_url"}
+    decides["policy"] = {each.name: getattr(policy, each.name) for each in fields(policy)}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]

@@ -1,0 +1,114 @@
+"""Who wrote it, why, and by which version of the protocol: one Provenance for each decision (design §2.7, §5.3).
+
+R4's Provenance has no identifier, so its decision is a ``meta.tag``; targets carry no version, because the transaction
+itself gives them theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from fhir_aftercare.fhir import exact_json, terms
+from fhir_aftercare.fhir.tasks import instant
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from fhir_aftercare.fhir.bundles import Transaction
+    from fhir_aftercare.fhir.identifiers import Identifiers
+
+Resource = dict[str, Any]
+Activity = Literal["CREATE", "UPDATE", "NULLIFY"]
+
+_DISPLAYS: dict[str, str] = {"CREATE": "create", "UPDATE": "revise", "NULLIFY": "nullify"}
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """On whose behalf a decision is written. ``person`` is a FHIR reference, or None (design §9.6, §9.7)."""
+
+    organization: str
+    version: str
+    person: str | None = None
+
+
+def device(identifiers: Identifiers, version: str) -> tuple[Resource, str]:
+    """Give the Device that stands for this release of the software, and its ``urn:uuid``."""
+    key = ("fhir-aftercare", version)
+    resource: Resource = {
+        "resourceType": "Device",
+        "identifier": [identifiers.identifier("device", *key)],
+        "status": "active",
+        "deviceName": [{"name": "fhir-aftercare", "type": "model-name"}],
+        "version": [{"value": version}],
+    }
+    return resource, identifiers.full_url("device", *key)
+
+
+def add_device(transaction: Transaction, identifiers: Identifiers, version: str) -> str:
+    """Put the Device into a transaction and give its ``urn:uuid``."""
+    resource, urn = device(identifiers, version)
+    return transaction.create(resource, urn, shared=True)
+
+
+def sign(
+    transaction: Transaction,
+    identifiers: Identifiers,
+    author: Author,
+    *,
+    at: datetime,
+    policy: Sequence[str],
+    sources: Sequence[str] = (),
+    activity: Activity = "CREATE",
+    reason: str | None = None,
+) -> None:
+    """Add the Provenance of all that a transaction writes; nothing if it writes nothing.
+
+    ``policy`` names protocol or rule as ``url|version``, ``sources`` are references of what the decision rests on,
+    ``reason`` the words of a person (an override, a correction).
+    """
+    written = transaction.written()
+    if not written:
+        return
+    who = add_device(transaction, identifiers, author.version)
+    decision = _decision_key(transaction)
+    agents: list[Resource] = [_agent("assembler", "Assembler", who, author.organization)]
+    if author.person:
+        agents.append(_agent("author", "Author", author.person, author.organization))
+    resource: Resource = {
+        "resourceType": "Provenance",
+        "meta": {"profile": [terms.PROFILE_PROVENANCE], "tag": [identifiers.tag(*decision)]},
+        "target": [{"reference": reference} for reference, _ in written],
+        "recorded": instant(at),
+        "policy": list(policy),
+        "activity": {
+            "coding": [{"system": terms.DATA_OPERATION, "code": activity, "display": _DISPLAYS[activity]}],
+        },
+        "agent": agents,
+    }
+    if reason:
+        resource["reason"] = [{"text": reason}]
+    if sources:
+        resource["entity"] = [{"role": "source", "what": {"reference": source}} for source in sources]
+    transaction.create(resource, identifiers.full_url("decision", *decision), tag=True)
+
+
+def _decision_key(transaction: Transaction) -> tuple[str, ...]:
+    """The same difference against the same versions is the same decision, whoever makes it."""
+    parts: list[str] = []
+    for entry in transaction.entries:
+        request = entry["request"]
+        condition = request.get("ifNoneExist") or f"{request['url']} {request['ifMatch']}"
+        content = exact_json.dumps(entry["resource"]).decode() if request["method"] == "PUT" else ""
+        parts.append(f"{condition} {content}")
+    return tuple(sorted(parts))
+
+
+def _agent(code: str, display: str, who: str, organization: str) -> Resource:
+    coding = {"system": terms.PROVENANCE_AGENT, "code": code, "display": display}
+    agent: Resource = {"type": {"coding": [coding]}, "who": {"reference": who}}
+    if not who.startswith("Organization/"):
+        agent["onBehalfOf"] = {"reference": organization}
+    return agent

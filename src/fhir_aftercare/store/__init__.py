@@ -1,0 +1,1 @@
+"""The service's own tables. Never a clinical record: lose them, and nothing clinical is lost."""
