@@ -63,7 +63,11 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def app(server: Server, keys: IdempotencyKeys, metrics: Metrics) -> FastAPI:
-    made = make_app("Test", "1", Machinery(LimitValues(seconds=0.5), keys, metrics, docs=False))
+    return app_of(server, keys, metrics)
+
+
+def app_of(server: Server, keys: IdempotencyKeys, metrics: Metrics, seconds: float = 30) -> FastAPI:
+    made = make_app("Test", "1", Machinery(LimitValues(seconds=seconds), keys, metrics, docs=False))
     router = APIRouter(prefix="/v1/{clinic}", route_class=JsonRoute)
 
     @router.post("/things", status_code=201)
@@ -174,10 +178,10 @@ async def test_after_a_failure_of_unknown_outcome_only_the_same_request_runs_aga
 
 
 async def test_a_request_cut_off_by_the_time_limit_may_run_again_at_once(
-    app: FastAPI, reach: Callable[..., Any], server: Server
+    reach: Callable[..., Any], server: Server, keys: IdempotencyKeys, metrics: Metrics
 ) -> None:
     server.go.clear()
-    async with reach(app) as http:
+    async with reach(app_of(server, keys, metrics, seconds=0.5)) as http:
         cut = await http.post("/v1/a/things", json={"n": 1}, headers=key())
         server.go.set()
         again = await http.post("/v1/a/things", json={"n": 1}, headers=key())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response, StreamingResponse
 from structlog.testing import capture_logs
@@ -303,6 +303,7 @@ def depth_of(value: Any) -> int:
     return 0
 
 
+@settings(max_examples=50)
 @given(
     st.recursive(
         st.none() | st.text(st.sampled_from('ab"\\[]{}')) | st.integers(),

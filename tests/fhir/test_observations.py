@@ -175,16 +175,17 @@ def test_a_blood_pressure_looks_like_the_example_of_its_profile() -> None:
     assert found == example
 
 
-def test_a_saturation_has_both_codes_and_carries_its_oxygen() -> None:
-    (found,) = written(Check(at=END, spo2=95, oxygen_flow=Decimal(2), oxygen_concentration=Decimal(28)))
+def test_a_saturation_has_both_codes() -> None:
+    (found,) = written(Check(at=END, spo2=95))
     assert [each["code"] for each in found["code"]["coding"]] == [terms.SPO2_PULSE_OX.code, terms.SPO2_ARTERIAL.code]
     assert found["valueQuantity"] == {"value": 95, "unit": "%", "system": terms.UCUM, "code": "%"}
-    assert [each["valueQuantity"]["value"] for each in found["component"]] == [2, 28]
 
 
-def test_oxygen_without_a_saturation_is_an_observation_of_its_own() -> None:
-    (found,) = written(Check(at=END, oxygen_flow=Decimal(2)))
-    assert found["code"]["coding"][0]["code"] == terms.O2_FLOW.code
+def test_oxygen_given_is_an_observation_of_its_own_beside_the_saturation() -> None:
+    saturation, flow = written(Check(at=END, spo2=95, oxygen_flow=Decimal(2)))
+    assert "component" not in saturation
+    assert flow["code"]["coding"][0]["code"] == terms.O2_FLOW.code
+    assert flow["effectiveDateTime"] == saturation["effectiveDateTime"]
 
 
 def test_a_decimal_keeps_its_digits() -> None:
@@ -240,12 +241,10 @@ def stored(resource: Resource, **more: Any) -> Resource:
     return {**exact_json.loads(exact_json.dumps(resource)), "id": "1", **more}
 
 
-def corrected(name: str, value: Any, **more: Any) -> tuple[Resource, Resource]:
-    """Give a stored Observation, and the one wanted once the value is corrected."""
-    row = Check(at=END, id="r1", spo2=95, oxygen_flow=Decimal(2))
-    keep = {"spo2": 95} if name == "oxygen_flow" else {}
-    first = replace(row, oxygen_flow=None) if name == "spo2" else row
-    return stored(written(first)[0], **more), written(replace(first, **keep, **{name: value}))[0]
+def corrected(spo2: int, **more: Any) -> tuple[Resource, Resource]:
+    """Give a stored Observation, and the one wanted once its saturation of 95 is corrected."""
+    row = Check(at=END, id="r1", spo2=95)
+    return stored(written(row)[0], **more), written(replace(row, spo2=spo2))[0]
 
 
 @given(checks())
@@ -256,7 +255,7 @@ def test_what_says_the_same_needs_no_amendment(rows: tuple[Check, ...]) -> None:
 
 
 def test_a_corrected_value_amends_and_then_there_is_nothing_left_to_do() -> None:
-    existing, wanted = corrected("spo2", 97)
+    existing, wanted = corrected(97)
     found = amended(existing, wanted)
     assert found is not None
     assert (found["status"], found["valueQuantity"]["value"], found["id"]) == ("amended", 97, "1")
@@ -329,7 +328,7 @@ def test_what_others_added_survives_a_correction() -> None:
 
 @pytest.mark.parametrize("status", ["entered-in-error", "cancelled"])
 def test_what_people_took_back_stays_taken_back(status: str) -> None:
-    existing, wanted = corrected("spo2", 97, status=status)
+    existing, wanted = corrected(97, status=status)
     assert amended(existing, wanted) is None
 
 
@@ -338,7 +337,7 @@ def test_what_people_took_back_stays_taken_back(status: str) -> None:
     [("final", "amended"), ("amended", "amended"), ("corrected", "amended"), ("preliminary", "final")],
 )
 def test_a_correction_moves_the_status(status: str, after: str) -> None:
-    existing, wanted = corrected("spo2", 97, status=status)
+    existing, wanted = corrected(97, status=status)
     found = amended(existing, wanted)
     assert found is not None
     assert found["status"] == after

@@ -194,7 +194,7 @@ async def test_an_end_nobody_knows_is_asked_for_and_driving_waits_for_a_person(w
     done = await discharge(world.context, leaving(world, patient, encounter, start=START))
     assert len(with_code(await of_patient(world, "Task", patient), terms.CONFIRM_END)) == 1
     words = [each["patientInstruction"] for each in await of_patient(world, "ServiceRequest", patient)]
-    assert any("until we" in each.lower() or "told you" in each.lower() for each in words)
+    assert any("until our clinic says" in each or "clinic" in each for each in words)
     assert done.plan
 
 

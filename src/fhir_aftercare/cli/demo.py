@@ -81,7 +81,8 @@ async def _demo(asked: _Asked, progress: Console) -> None:
         def say(step: str, lines: Sequence[str]) -> None:
             progress.print(f"\n[bold]{step}[/bold]")
             for line in lines:
-                progress.print(f"  {url}/{line}" if "/" in line and " " not in line else f"  {line}", soft_wrap=True)
+                is_reference = "/" in line and " " not in line
+                progress.print(f"  {url}/{line}" if is_reference else f"  {line}", soft_wrap=True, markup=False)
 
         fhir = FhirClient(url, http)
         clock = SettableClock(datetime.now(UTC))

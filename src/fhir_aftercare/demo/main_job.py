@@ -116,7 +116,7 @@ class MainJob:
 
     async def _baseline(self, context: ClinicContext, story: Story, start: datetime) -> None:
         at = start - timedelta(days=2)
-        answers = phq9_response(at, (2, 2, 2, 3, 2, 3, 2, 2, 0))
+        answers = {**phq9_response(at, (2, 2, 2, 3, 2, 3, 2, 2, 0)), "source": {"reference": story.patient}}
         received = await receive_response(context, ResponseRequest(story.patient, answers))
         total = received.score.total if received.score else None
         self._say(f"PHQ-9 two days before the infusion: {total}, the baseline", [received.response])
@@ -164,7 +164,8 @@ class MainJob:
         opens = tasks.window_of(form)[0]
         at = (opens or self._clock()) + timedelta(hours=3)
         self._clock.move_to(at)
-        answers = {**phq9_response(at, (2, 3, 3, 3, 2, 3, 2, 2, 1)), "identifier": form["identifier"][0]}
+        named = {"identifier": form["identifier"][0], "source": {"reference": story.patient}}
+        answers = {**phq9_response(at, (2, 3, 3, 3, 2, 3, 2, 2, 1)), **named}
         received = await receive_response(context, ResponseRequest(story.patient, answers))
         story.response = received.response
         story.observations += received.observations

@@ -57,11 +57,13 @@ def check_bundle(bundle: Resource, existing: Mapping[str, Resource]) -> None:
     entries = bundle.get("entry")
     if bundle.get("resourceType") != "Bundle" or bundle.get("type") != "transaction" or not isinstance(entries, list):
         raise CheckFailed("What is sent is a transaction Bundle.", where="Bundle.type")
-    urns = {entry["fullUrl"]: _type_of(entry) for entry in entries if isinstance(entry.get("fullUrl"), str)}
+    if not all(isinstance(part, dict) for entry in entries for part in _parts(entry)):
+        raise CheckFailed("Every entry has a resource and a request.", where="Bundle.entry")
+    urns = {entry["fullUrl"]: str(entry["resource"].get("resourceType")) for entry in entries if _is_urn(entry)}
     found = [*_of_bundle(entries, existing)]
     for index, entry in enumerate(entries):
         before = _before(entry, existing)
-        within = [*_of_request(entry, before), *_fresh(entry.get("resource") or {}, before, urns)]
+        within = [*_of_request(entry, before), *_fresh(entry["resource"], before, urns)]
         found += [Fault(f"entry[{index}].{place}", rule) for place, rule in within]
     if found:
         named = "; ".join(f"{place} {rule}" for place, rule in found[:_SHOWN])
@@ -95,12 +97,16 @@ def warm() -> None:
         faults_of({"resourceType": name})
 
 
-def _type_of(entry: Resource) -> str:
-    return str((entry.get("resource") or {}).get("resourceType"))
+def _parts(entry: Any) -> tuple[Any, ...]:
+    return (entry.get("resource"), entry.get("request")) if isinstance(entry, dict) else (None,)
+
+
+def _is_urn(entry: Resource) -> bool:
+    return _URN.fullmatch(str(entry.get("fullUrl"))) is not None
 
 
 def _before(entry: Resource, existing: Mapping[str, Resource]) -> Resource | None:
-    request = entry.get("request") or {}
+    request = entry["request"]
     return existing.get(str(request.get("url"))) if request.get("method") == "PUT" else None
 
 
@@ -125,15 +131,15 @@ def _of_move(resource: Resource, before: Resource) -> Iterator[Fault]:
 # --- the Bundle and its requests -------------------------------------------------------------------------------------
 def _of_bundle(entries: Sequence[Resource], existing: Mapping[str, Resource]) -> Iterator[Fault]:
     """No two entries may be one; all is about one patient, who was the patient before."""
-    full_urls = Counter(entry["fullUrl"] for entry in entries if "fullUrl" in entry)
+    full_urls = Counter(str(entry["fullUrl"]) for entry in entries if "fullUrl" in entry)
     targets = Counter(_target(entry) for entry in entries)
     patient: str | None = None
     for index, entry in enumerate(entries):
-        if full_urls[entry.get("fullUrl")] > 1:
+        if full_urls[str(entry.get("fullUrl"))] > 1:
             yield Fault(f"entry[{index}].fullUrl", "is another entry's too")
         if targets[_target(entry)] > 1:
             yield Fault(f"entry[{index}].request", "writes what another entry writes")
-        for each in (_before(entry, existing), entry.get("resource")):
+        for each in (_before(entry, existing), entry["resource"]):
             place, about = _patient_of(each or {})
             patient = patient or about
             if about is not None and about != patient:
@@ -141,7 +147,7 @@ def _of_bundle(entries: Sequence[Resource], existing: Mapping[str, Resource]) ->
 
 
 def _target(entry: Resource) -> tuple[str, str]:
-    request = entry.get("request") or {}
+    request = entry["request"]
     return str(request.get("url")), str(request.get("ifNoneExist", "") or request.get("method"))
 
 
@@ -156,13 +162,13 @@ def _patient_of(resource: Resource) -> tuple[str, str | None]:
 
 def _of_request(entry: Resource, before: Resource | None) -> Iterator[Fault]:
     """A create is conditional, an update guarded by the version that was read (design §5.3)."""
-    resource, request = entry.get("resource") or {}, entry.get("request") or {}
+    resource, request = entry["resource"], entry["request"]
     method = request.get("method")
     if method not in _CONDITION:
         yield Fault("request.method", "is neither POST nor PUT")
         return
     full_url = entry.get("fullUrl")
-    if not (_URN.fullmatch(str(full_url)) if method == "POST" else full_url in (None, request.get("url"))):
+    if not (_is_urn(entry) if method == "POST" else full_url in (None, request.get("url"))):
         yield Fault("fullUrl", "is no urn:uuid of its own" if method == "POST" else "is not what its request updates")
     condition = request.get(_CONDITION[method])
     if not isinstance(condition, str) or not condition:

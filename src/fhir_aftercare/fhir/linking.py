@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import terms
-from fhir_aftercare.fhir.definitions import Protocol
+from fhir_aftercare.fhir.definitions import Activity, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fhir_aftercare.fhir.definitions import Action, Activity, Form, Plan
+    from fhir_aftercare.fhir.definitions import Action, Form, Plan
 
 # Activities that stand in no plan: raised by the software when records or answers call for them.
 _RAISED = (
@@ -69,7 +69,7 @@ def _linked_action(plan: Plan, action: Action, protocol: Protocol) -> Action:
     if protocol.is_plan(action.definition):
         _check_nested(plan, action)
     else:
-        _check_times(plan, action, restriction=getattr(definition, "kind", "Task") == "ServiceRequest")
+        _check_times(plan, action, restriction=isinstance(definition, Activity) and definition.kind != "Task")
     if plan.url == terms.PLAN_COURSE and not protocol.is_form(action.definition):
         raise _fault(plan, action, "A course asks forms only.", "Move the action to the plan of an infusion.")
     if action.repeat and plan.url != terms.PLAN_COURSE:
@@ -105,16 +105,12 @@ def _check_names(plan: Plan, action: Action) -> None:
 
 
 def _check_concern(plan: Plan, action: Action, protocol: Protocol) -> None:
-    """Refuse an action about one that is not there whenever this one is."""
+    """Refuse an action about one that the plan does not have, or that becomes nothing to point to."""
     if action.concerns is None:
         return
     other = next((each for each in plan.actions if each.id == action.concerns and each.id != action.id), None)
     if other is None or other.is_anchor or protocol.is_plan(other.definition or ""):
         raise _fault(plan, action, f"It concerns {action.concerns}, which is nothing to do.", "Name another action.")
-    if not {each.text for each in other.conditions} <= {each.text for each in action.conditions}:
-        raise _fault(
-            plan, action, "It can apply without the action it concerns.", "Give it every condition of that action too."
-        )
 
 
 def _check_nested(plan: Plan, action: Action) -> None:

@@ -145,26 +145,19 @@ def frame(
 
 
 def _measured(check: Check) -> Iterator[tuple[Measure, Resource]]:
-    """Give what a check holds. Oxygen is part of the SpO2 it was given with, else an Observation of its own."""
+    """Give what a check holds.
+
+    Oxygen given is an Observation of its own, not a component of the saturation: HL7's vital signs profile, which
+    validators apply by the saturation's code, allows no L/min in a component.
+    """
     if check.systolic is not None and check.diastolic is not None:
         both = [(terms.SYSTOLIC, check.systolic), (terms.DIASTOLIC, check.diastolic)]
         parts = [{"code": code.concept(), "valueQuantity": MMHG.quantity(value)} for code, value in both]
         yield Measure.BLOOD_PRESSURE, {"component": parts}
-    oxygen = {
-        measure: value
-        for measure in (Measure.OXYGEN_FLOW, Measure.OXYGEN_CONCENTRATION)
-        if (value := getattr(check, measure.value)) is not None
-    }
     for measure in FORMS:
         value = None if measure is Measure.BLOOD_PRESSURE else getattr(check, measure.value)
-        if value is None or (measure in oxygen and check.spo2 is not None):
-            continue
-        found = _value(measure, value)
-        if measure is Measure.SPO2 and oxygen:
-            found["component"] = [
-                {"code": copy.deepcopy(FORMS[each].code), **_value(each, amount)} for each, amount in oxygen.items()
-            ]
-        yield measure, found
+        if value is not None:
+            yield measure, _value(measure, value)
 
 
 def _value(measure: Measure, value: bool | int | Decimal | Dissociation) -> Resource:

@@ -47,9 +47,15 @@ class Chart:
             (identifier["system"], identifier["value"]): resource
             for resources in self.resources.values()
             for resource in resources
-            for identifier in resource.get("identifier") or ()
-            if isinstance(identifier, dict) and identifier.get("system") and identifier.get("value")
+            for identifier in _identifiers(resource)
+            if identifier.get("system") and identifier.get("value")
         }
+
+
+def _identifiers(resource: Resource) -> list[Resource]:
+    """Give a resource's identifiers: R4 allows a QuestionnaireResponse only one, which is no list."""
+    given = resource.get("identifier") or []
+    return [each for each in (given if isinstance(given, list) else [given]) if isinstance(each, dict)]
 
 
 @dataclass(frozen=True, slots=True)

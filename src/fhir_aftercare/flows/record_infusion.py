@@ -105,7 +105,7 @@ async def record_infusion(context: ClinicContext, request: RecordRequest) -> Rec
         drug_record=at(decision.drug_record) if decision.drug_record else None,
         observations=tuple(at(each) for each in decision.observations),
         plan=at(decision.plan) if decision.plan else None,
-        tasks=tuple(at(each) for each in decision.tasks),
+        tasks=tuple(sorted(at(each) for each in decision.tasks)),
         changed=settled.wrote,
         fault=decision.fault,
     )

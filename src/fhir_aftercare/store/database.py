@@ -39,7 +39,7 @@ class Database:
     """The service's own database.
 
     ``url`` is ``sqlite:///path/to/file.db`` or ``postgresql://user:password@host/name``. Raises ``ConfigFault`` if it
-    is neither; that the server is there is found out at the first use.
+    is neither; that the server is there is found out at the first use. ``pool_size`` counts for PostgreSQL.
     """
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
@@ -56,6 +56,7 @@ class Database:
     async def begin(self) -> AsyncIterator[AsyncConnection]:
         """Open a transaction: committed at the end of the block, rolled back if it raises.
 
+        Keep the block short, wait for nothing else in it, and open no other within: on SQLite there is one connection.
         Raises ``StoreUnavailable`` if the database does not answer or refuses.
         """
         try:
@@ -128,12 +129,16 @@ def _known(text_url: str) -> URL:
 
 def _engine(url: URL, pool_size: int) -> AsyncEngine:
     # Parameters in error messages and logs would be what was stored.
-    common: dict[str, Any] = {"hide_parameters": True, "pool_size": pool_size, "max_overflow": pool_size}
+    common: dict[str, Any] = {"hide_parameters": True, "pool_timeout": BUSY_SECONDS}
     if url.drivername == _DRIVERS["sqlite"]:
-        engine = create_async_engine(url, connect_args={"timeout": BUSY_SECONDS}, **common)
+        # One connection: SQLite lets one write at a time, and those who wait in line are served sooner than those who
+        # find it busy and look again. Other processes are waited for by the timeout.
+        engine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": BUSY_SECONDS}, **common)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         return engine
-    return create_async_engine(url, pool_pre_ping=True, connect_args={"timeout": BUSY_SECONDS}, **common)
+    return create_async_engine(
+        url, pool_size=pool_size, pool_pre_ping=True, connect_args={"timeout": BUSY_SECONDS}, **common
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
