@@ -15,7 +15,7 @@ help: ## List the commands
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) ..." >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sandbox,test]' >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[sandbox,postgres,tracing,test]' >&2
 	@touch $@
 
 demo: $(STAMP) ## Run the main job on the sandbox and keep serving it (ARGS="--once --json" passes arguments on)
@@ -25,7 +25,7 @@ test: $(STAMP) ## Every test, the real HAPI FHIR server included
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(STAMP) ## The tests that need Python alone
-	@$(BIN)/python -m pytest -m "not hapi" $(ARGS)
+	@$(BIN)/python -m pytest -m "not hapi and not postgres" $(ARGS)
 
 test-deps: ## Install what the tests need beyond Python (Debian packages)
 	@./deploy/test-deps.sh

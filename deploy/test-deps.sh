@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Python, from Debian's packages: Java 17 and Maven for the real HAPI FHIR server.
+# Installs what the tests need beyond Python, from Debian's packages: Java 17 and Maven for the real HAPI FHIR server
+# and PostgreSQL for the service's own tables.
 set -euo pipefail
 
 missing=()
 command -v java >/dev/null || missing+=(openjdk-17-jdk-headless)
 command -v mvn >/dev/null || missing+=(maven)
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 if ((${#missing[@]} == 0)); then
     echo "Everything the tests need is here."

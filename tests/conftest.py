@@ -9,6 +9,7 @@
 ``sandbox_url``     its base URL; nothing listens there: use ``sandbox.http``.
 ``hapi``            HAPI alone, as the same kind of object. Mark such a test ``@pytest.mark.hapi``.
 ``hapi_url``        HAPI's base URL. Mark the test ``hapi``.
+``validator``       HAPI with our profiles on it: ``hapi_validation.faults(validator, resource)`` asks $validate.
 
 Servers keep what earlier tests wrote: a test makes its own patient and identifiers of its own. HAPI runs with its
 default search cache of 60 s. ``FHIR_BASE_URL_HAPI=http://127.0.0.1:8080/fhir`` uses a server that already runs (start
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fhir_aftercare.sandbox.store import SandboxStore, create_store
+from hapi_validation import upload_profiles
 from servers import SANDBOX_URL, HapiServer, Server
 
 if TYPE_CHECKING:
@@ -65,6 +67,12 @@ async def sandbox(sandbox_store: SandboxStore) -> AsyncIterator[Server]:
 async def hapi(hapi_url: str) -> AsyncIterator[Server]:
     async with Server.reached("hapi", hapi_url) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+async def validator(hapi: Server) -> Server:
+    await upload_profiles(hapi)
+    return hapi
 
 
 @pytest.fixture(scope="session", params=["sandbox", pytest.param("hapi", marks=pytest.mark.hapi)])

@@ -150,10 +150,9 @@ def test_nothing_may_follow_the_end_of_an_expression(made: Made, rest: str) -> N
 def test_any_text_is_either_understood_or_refused(text: str) -> None:
     try:
         expression = parse(text)
-    except ProtocolFault as fault:
-        assert fault.remedy
-    else:
-        assert isinstance(expression.evaluate(VALUES), bool | str | int | Decimal)
+    except ProtocolFault:
+        return
+    assert isinstance(expression.evaluate(VALUES), bool | str | int | Decimal)
 
 
 # --- refused, where other engines are silent -------------------------------------------------------------------------

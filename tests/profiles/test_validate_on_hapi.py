@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fhir_aftercare.fhir import terms
+from hapi_validation import faults
 from profiles.lock import EXAMPLES, read
 
 if TYPE_CHECKING:
@@ -21,35 +22,11 @@ pytestmark = pytest.mark.hapi
 
 ARTEFACTS = read()
 GOOD = read(EXAMPLES)
-UPLOADED = ("CodeSystem", "ValueSet", "StructureDefinition", "Questionnaire")
-# HAPI asks for the package hl7.fhir.r4.core when it makes a snapshot of any extension, and has none.
-HAPI_CANNOT = "Unable to resolve package id hl7.fhir.r4.core"
 LOINC_CODING = {"system": terms.LOINC, "code": "8480-6"}
 GONE = object()
 GROUP = {"reference": "Group/1", "type": "Group"}
 
 Change = dict[str, Any]
-
-
-@pytest.fixture(scope="session")
-async def validator(hapi: Server) -> Server:
-    for kind in UPLOADED:
-        for resource in ARTEFACTS.values():
-            if resource["resourceType"] == kind:
-                answer = await hapi.http.put(f"{hapi.base_url}/{kind}/{resource['id']}", json=resource)
-                assert answer.status_code in {200, 201}, answer.text
-    return hapi
-
-
-async def faults(server: Server, resource: dict[str, Any]) -> list[str]:
-    """Give what $validate calls an error, each as "location: words"."""
-    answer = await server.http.post(f"{server.base_url}/{resource['resourceType']}/$validate", json=resource)
-    return [
-        f"{', '.join(issue.get('location', []))}: {issue['diagnostics']}"
-        for issue in answer.json()["issue"]
-        if issue["severity"] in {"error", "fatal"}
-        and not (HAPI_CANNOT in issue["diagnostics"] and resource.get("type") == "Extension")
-    ]
 
 
 def changed(resource: dict[str, Any], change: Change) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import stat
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,22 @@ async def test_sqlite_has_a_write_ahead_log_and_a_folder_only_its_owner_enters(s
     await database.close()
     os.umask(before)
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+async def test_a_sqlite_file_another_process_is_writing_is_waited_for(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    other = sqlite3.connect(tmp_path / "state" / "aftercare.db", isolation_level=None)
+    other.execute("CREATE TABLE theirs (x)")
+    other.execute("BEGIN IMMEDIATE")  # and the file has no write-ahead log yet
+    database = Database(sqlite_url)
+    upgrading = asyncio.create_task(database.upgrade())
+    await asyncio.sleep(0.1)
+    assert not upgrading.done()
+    other.execute("COMMIT")
+    other.close()
+    await upgrading
+    assert await database.at_head()
+    await database.close()
 
 
 async def test_writers_of_one_sqlite_file_wait_for_each_other(sqlite_url: str) -> None:

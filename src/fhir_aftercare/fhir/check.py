@@ -120,7 +120,7 @@ def _fresh(resource: Resource, before: Resource | None, urns: Mapping[str, str])
 
 
 def _of_move(resource: Resource, before: Resource) -> Iterator[Fault]:
-    kind = resource.get("resourceType")
+    kind = str(resource.get("resourceType"))
     if kind in _MOVING:
         try:
             check_move(kind, str(before.get("status")), str(resource.get("status")))  # type: ignore[arg-type]
@@ -163,7 +163,7 @@ def _patient_of(resource: Resource) -> tuple[str, str | None]:
 def _of_request(entry: Resource, before: Resource | None) -> Iterator[Fault]:
     """A create is conditional, an update guarded by the version that was read (design §5.3)."""
     resource, request = entry["resource"], entry["request"]
-    method = request.get("method")
+    method = str(request.get("method"))
     if method not in _CONDITION:
         yield Fault("request.method", "is neither POST nor PUT")
         return
@@ -203,7 +203,8 @@ def _of_structure(resource: Resource, model: Model, name: str) -> Iterator[Fault
         model.model_validate(resource)
     except ValidationError as error:
         for each in error.errors(include_url=False, include_context=False, include_input=False):
-            place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in each["loc"])
+            steps = [step for step in each["loc"] if step != "root"]  # the models' word for "all of it"
+            place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
             yield Fault(name + place, _STRUCTURE.get(each["type"], "does not have the shape R4 gives it"))
     except (KeyError, ValueError):  # what the models make of an unknown type inside "contained"
         yield Fault(f"{name}.contained", "is of no type that R4 has")

@@ -13,8 +13,9 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from fhir_aftercare.care.plan import EscortState
 from fhir_aftercare.errors import ProtocolFault
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ PARAMETERS: Mapping[str, Type] = {
     "ageYears": Type.INTEGER,
 }
 # Comparing with any other word can never be true: a typing error that would silently drop what is owed.
-CHOICES: Mapping[str, frozenset[str]] = {"escort": frozenset({"named", "present", "not-recorded", "left-alone"})}
+CHOICES: Mapping[str, frozenset[str]] = {"escort": frozenset(get_args(EscortState))}
 
 _TOKEN = re.compile(
     r"""(?P<space>[\ \t\r\n]+)

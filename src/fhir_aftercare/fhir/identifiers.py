@@ -27,8 +27,8 @@ class Identifiers:
         return f"{self.base}/id/{kind}"
 
     def value(self, *key: str | int) -> str:
-        """Give the uuid5 of a key's parts."""
-        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, self.base), ".".join(str(part) for part in key)))
+        """Give the uuid5 of a key's parts, told apart by a sign that no id holds."""
+        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, self.base), "\x1f".join(str(part) for part in key)))
 
     def identifier(self, kind: Kind, *key: str | int) -> dict[str, str]:
         """Give a FHIR Identifier."""

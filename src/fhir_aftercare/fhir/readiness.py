@@ -37,7 +37,6 @@ CRITERIA: Final[Mapping[Criterion, terms.Code]] = {
     Criterion.WRITTEN_INSTRUCTIONS: terms.WRITTEN_INSTRUCTIONS,
     Criterion.EMERGENCY_CONTACT: terms.EMERGENCY_CONTACT,
 }
-_NOT_RECORDED: Final = terms.Code(terms.DATA_ABSENT, "not-performed", "Not Performed", "Not recorded")
 
 
 def readiness_observation(panel: Panel, setting: Setting, at: datetime) -> Resource:
@@ -70,7 +69,7 @@ def _is_observation(reference: str) -> bool:
 def _component(judged: Judged) -> Resource:
     code = CRITERIA[judged.criterion].concept()
     if judged.state is State.NOT_RECORDED:
-        return {"code": code, "dataAbsentReason": _NOT_RECORDED.concept()}
+        return {"code": code, "dataAbsentReason": terms.NOT_PERFORMED.concept()}
     return {"code": code, "valueBoolean": judged.state is State.MET}
 
 

@@ -80,6 +80,7 @@ COURSE_PLAN = local("course", "Ketamine course monitoring")
 INFUSION_PLAN = local("infusion", "Ketamine infusion aftercare")
 
 DATA_UNKNOWN = Code(DATA_ABSENT, "unknown", "Unknown")
+NOT_PERFORMED = Code(DATA_ABSENT, "not-performed", "Not Performed", "Not recorded")
 
 # --- vital signs (clinical §1.3) -------------------------------------------------------------------------------------
 BP_PANEL = Code(LOINC, "85354-9", "Blood pressure panel with all children optional", "Blood pressure")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, OperationalError
 from typing import TYPE_CHECKING, Any, Final
 
 from alembic import command
@@ -145,8 +146,14 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     # With a write-ahead log readers do not wait for the writer, and one fsync per checkpoint is durable enough for
     # replay guards: a power cut loses the last moments, never the file.
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except OperationalError as fault:
+        # Not waited for by SQLite. The file keeps its mode: whoever works on it now has switched it, or is about to.
+        if fault.sqlite_errorcode != SQLITE_BUSY:
+            raise
     cursor.close()
 
 

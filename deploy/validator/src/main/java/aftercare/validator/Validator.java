@@ -14,6 +14,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Set;
 import org.hl7.fhir.r5.elementmodel.Manager.FhirFormat;
 import org.hl7.fhir.r5.model.Resource;
@@ -92,8 +93,8 @@ public class Validator {
     private static Map<String, String> issue(ValidationMessage message) {
         return Map.of(
                 "severity", message.getLevel().toCode(),
-                "location", String.valueOf(message.getLocation()),
-                "message", String.valueOf(message.getMessage()));
+                "location", Objects.requireNonNullElse(message.getLocation(), ""),
+                "message", message.getMessage());
     }
 
     private static void say(PrintStream answers, Object line) throws IOException {
