@@ -9,6 +9,7 @@
 ``sandbox_url``     its base URL; nothing listens there: use ``sandbox.http``.
 ``hapi``            HAPI alone, as the same kind of object. Mark such a test ``@pytest.mark.hapi``.
 ``hapi_url``        HAPI's base URL. Mark the test ``hapi``.
+``official_validator``  the HL7 validator with our profiles: ``faults(resource)``. Mark the test ``hapi`` (it needs Java).
 ``validator``       HAPI with our profiles on it: ``hapi_validation.faults(validator, resource)`` asks $validate.
 
 Servers keep what earlier tests wrote: a test makes its own patient and identifiers of its own. HAPI runs with its
@@ -26,6 +27,7 @@ import pytest
 from fhir_aftercare.sandbox.store import SandboxStore, create_store
 from hapi_validation import upload_profiles
 from servers import SANDBOX_URL, HapiServer, Server
+from validator import OfficialValidator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -73,6 +75,14 @@ async def hapi(hapi_url: str) -> AsyncIterator[Server]:
 async def validator(hapi: Server) -> Server:
     await upload_profiles(hapi)
     return hapi
+
+
+@pytest.fixture(scope="session")
+def official_validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficialValidator]:
+    validator = OfficialValidator(tmp_path_factory.mktemp("validator") / "validator.log")
+    validator.start()
+    yield validator
+    validator.stop()
 
 
 @pytest.fixture(scope="session", params=["sandbox", pytest.param("hapi", marks=pytest.mark.hapi)])

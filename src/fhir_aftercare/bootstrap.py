@@ -6,26 +6,23 @@ The only place that knows which parts there are; nothing is read on import.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
 
 from fhir_aftercare.ehr.client import FhirClient
-from fhir_aftercare.errors import NotFound
 from fhir_aftercare.fhir.identifiers import Identifiers
 from fhir_aftercare.fhir.loading import load_protocol
 from fhir_aftercare.flows.clock import system_clock
-from fhir_aftercare.flows.context import ClinicContext
+from fhir_aftercare.flows.context import ClinicContext, Clinics
 from fhir_aftercare.protocol_files import read_protocol_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from fhir_aftercare.config import ClinicSettings, LoadedClinics
     from fhir_aftercare.ehr.transport import CallRecord
-    from fhir_aftercare.errors import ConfigFault
     from fhir_aftercare.fhir.definitions import Protocol
     from fhir_aftercare.flows.clock import Clock
 
@@ -33,22 +30,6 @@ if TYPE_CHECKING:
 def shipped_protocol(folder: Path | None = None) -> Protocol:
     """Give the protocol of ``profiles/``, or of another folder. Raises ``ProtocolFault``, ``ConfigFault``."""
     return load_protocol(read_protocol_files(folder))
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """The clinics that run, by id, and the faults of those that do not."""
-
-    clinics: Mapping[str, ClinicContext]
-    faults: Mapping[str, ConfigFault]
-    protocol: Protocol
-
-    def clinic(self, clinic_id: str) -> ClinicContext:
-        """Give a clinic's context. Raises ``NotFound``."""
-        try:
-            return self.clinics[clinic_id]
-        except KeyError:
-            raise NotFound("There is no such clinic here.", where="clinic") from None
 
 
 def clinic_context(
@@ -70,21 +51,23 @@ def clinic_context(
 
 
 @asynccontextmanager
-async def running(
+async def connected(
     loaded: LoadedClinics,
     protocol: Protocol,
     *,
     clock: Clock = system_clock,
     on_call: Callable[[CallRecord], None] | None = None,
-) -> AsyncIterator[Service]:
-    """Give the running service: one connection pool for each clinic, closed at the end."""
+) -> AsyncIterator[Clinics]:
+    """Give the clinics, each with a connection pool of its own, which is closed at the end."""
     pools = {name: httpx.AsyncClient() for name in loaded.clinics}
     try:
-        contexts = {
-            name: clinic_context(settings, protocol, pools[name], clock=clock, on_call=on_call)
-            for name, settings in loaded.clinics.items()
-        }
-        yield Service(contexts, loaded.faults, protocol)
+        yield Clinics(
+            {
+                name: clinic_context(settings, protocol, pools[name], clock=clock, on_call=on_call)
+                for name, settings in loaded.clinics.items()
+            },
+            refused=len(loaded.faults),
+        )
     finally:
         for pool in pools.values():
             await pool.aclose()

@@ -45,6 +45,18 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the API and the pages.")
     insecure_bind: bool = Field(default=False, description="Allow a non-loopback address without authentication.")
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    database_url: str | None = Field(
+        default=None, description="Own tables: sqlite:///… or postgresql://…; a file in the user's state directory."
+    )
+    docs: bool = Field(default=True, description="Serve the interactive documentation at /docs.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="What is logged.")
+    metrics_host: str = Field(default="127.0.0.1", description="Address of /metrics.")
+    metrics_port: int = Field(default=9464, ge=0, le=65535, description="Port of /metrics; 0 switches it off.")
+    otlp_endpoint: str | None = Field(default=None, description="OpenTelemetry collector, http://collector:4318.")
+    max_body_bytes: int = Field(default=2_000_000, ge=1_000, description="Largest body of a request.")
+    max_json_depth: int = Field(default=64, ge=8, le=500, description="Deepest nesting of a JSON body.")
+    request_seconds: float = Field(default=60.0, ge=1, le=600, description="Longest time a request may take.")
+    idempotency_hours: int = Field(default=48, ge=24, le=72, description="How long an Idempotency-Key is remembered.")
 
     @field_validator("host")
     @classmethod

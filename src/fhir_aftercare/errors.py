@@ -14,6 +14,8 @@
     ├── ProtocolFault           the protocol cannot be applied             500 / exception
     ├── CheckFailed             we refuse to send what we built            500 / invariant
     ├── ConfigFault             settings are wrong                         500 / exception
+    ├── StoreUnavailable        our own database does not answer           503 / transient   (store/faults.py)
+    ├── HttpFault               the request itself cannot be used          4xx               (api/faults.py)
     └── FhirServerError         the FHIR server, or the way to it          502 / exception
         ├── FhirUnreachable     no answer, nothing was sent                503 / transient
         ├── FhirTimeout         no answer in time, outcome unknown         504 / timeout
@@ -174,7 +176,7 @@ class ConfigFault(AftercareError):
 
 
 class FhirServerError(AftercareError):
-    """The FHIR server, or the way to it. ``http_status`` is its answer, ``outcome`` its OperationOutcome if it sent one."""
+    """The FHIR server, or the way to it. ``http_status`` is its answer, ``outcome`` its OperationOutcome, if any."""
 
     code, status, issue = "fhir-server", 502, "exception"
     default_remedy = "Look at the FHIR server; the call may be repeated."

@@ -1,8 +1,8 @@
-"""Everything the flows write passes a real server's $validate, with our profiles on it."""
+"""Everything the flows write passes a real server's $validate and the official HL7 validator, with our profiles."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from world import END, START, make_world
 if TYPE_CHECKING:
     from fhir_aftercare.care.clinic import DrugRecord
     from servers import Server
+    from validator import OfficialValidator
     from world import World
 
 pytestmark = pytest.mark.hapi
@@ -41,16 +42,32 @@ async def written(world: World, patient: str) -> list[dict[str, Any]]:
     return [*{f"{each['id']}/{each['meta'].get('versionId')}": each for each in [*found, *devices.matches]}.values()]
 
 
-async def assert_valid(validator: Server, world: World, patient: str) -> None:
-    everything = await written(world, patient)
-    assert len({each["resourceType"] for each in everything}) >= 6
-    wrong = {f"{each['resourceType']}: {fault}" for each in everything for fault in await faults(validator, each)}
-    assert wrong == set()
+@pytest.fixture
+def both(validator: Server, official_validator: OfficialValidator) -> Both:
+    return Both(validator, official_validator)
+
+
+@dataclass(frozen=True)
+class Both:
+    """HAPI's $validate and the official HL7 validator: each notices what the other does not."""
+
+    hapi: Server
+    official: OfficialValidator
+
+    async def find_nothing_wrong(self, world: World, patient: str) -> None:
+        everything = await written(world, patient)
+        assert len({each["resourceType"] for each in everything}) >= 6
+        wrong = {f"{each['resourceType']}: {fault}" for each in everything for fault in await faults(self.hapi, each)}
+        for each, issues in zip(everything, self.official.validate(everything), strict=True):
+            wrong |= {
+                f"{each['resourceType']}: {issue.location}: {issue.message}" for issue in issues if issue.is_error
+            }
+        assert wrong == set()
 
 
 @pytest.mark.parametrize("drug", ["medication-administration", "procedure"])
-async def test_a_whole_case(validator: Server, drug: DrugRecord) -> None:
-    world = await make_world(validator)
+async def test_a_whole_case(both: Both, drug: DrugRecord) -> None:
+    world = await make_world(both.hapi)
     context = replace(world.context, clinic=replace(world.context.clinic, drug_record=drug))
     patient, encounter = await visit(world)
     everything = check(
@@ -62,7 +79,9 @@ async def test_a_whole_case(validator: Server, drug: DrugRecord) -> None:
     await record_infusion(context, recording(world, patient, encounter, record=sheet))
     corrected = replace(sheet, checks=(replace(sheet.checks[0], systolic=131), *sheet.checks[1:]))
     await record_infusion(context, recording(world, patient, encounter, record=corrected))
-    await discharge(context, leaving(world, patient, encounter, escort="left-alone", language="es", sedatives_given=True))
+    await discharge(
+        context, leaving(world, patient, encounter, escort="left-alone", language="es", sedatives_given=True)
+    )
     day_7 = START + timedelta(days=7)
     world.clock.move_to(day_7)
     worse = phq9(day_7, (2, 3, 3, 3, 2, 3, 2, 2, 1), author={"reference": patient}, source={"reference": patient})
@@ -70,11 +89,11 @@ async def test_a_whole_case(validator: Server, drug: DrugRecord) -> None:
     amended = phq9(day_7, (2, 3, 3, 3, 2, 3, 2, 2, None), author={"reference": patient}, source={"reference": patient})
     await receive_response(context, ResponseRequest(patient, amended))
     await receive_response(context, ResponseRequest(patient, check_in(day_7, {"unsafe": {"valueBoolean": True}})))
-    await assert_valid(validator, world, patient)
+    await both.find_nothing_wrong(world, patient)
 
 
-async def test_a_discharge_nobody_was_ready_for(validator: Server) -> None:
-    world = await make_world(validator)
+async def test_a_discharge_nobody_was_ready_for(both: Both) -> None:
+    world = await make_world(both.hapi)
     patient, encounter = await visit(world)
     await discharge(world.context, leaving(world, patient, encounter, escort=None, start=START))
-    await assert_valid(validator, world, patient)
+    await both.find_nothing_wrong(world, patient)

@@ -47,7 +47,9 @@ async def reviews(world: World, patient: str) -> list[dict[str, Any]]:
 
 async def test_answers_are_kept_scored_and_complete_their_task(discharged: tuple[World, str]) -> None:
     world, patient = discharged
-    received = await receive_response(world.context, ResponseRequest(patient, phq9(DAY_7, WELL, source={"reference": patient})))
+    received = await receive_response(
+        world.context, ResponseRequest(patient, phq9(DAY_7, WELL, source={"reference": patient}))
+    )
     assert world.round_trips() == ["batch", "transaction"]
     assert (received.score.total, received.score.band.name) == (7, "mild")  # type: ignore[union-attr]
     task = await form_task(world, patient)

@@ -36,7 +36,9 @@ async def patients(server: Server) -> list[str]:
     loaded = []
     for bundle in DATA["patients"]:
         answer = await client.transaction(bundle)
-        loaded.append(next(each.location.reference for each in answer if each.location and each.location.type == "Patient"))
+        loaded.append(
+            next(each.location.reference for each in answer if each.location and each.location.type == "Patient")
+        )
     return loaded
 
 
@@ -57,7 +59,9 @@ def scores(number: int, code: terms.Code) -> list[tuple[datetime, int]]:
 
 
 @pytest.mark.parametrize("number", range(len(DATA["patients"])))
-async def test_a_whole_case_of_a_patient_with_scores_of_before(server: Server, patients: list[str], number: int) -> None:
+async def test_a_whole_case_of_a_patient_with_scores_of_before(
+    server: Server, patients: list[str], number: int
+) -> None:
     patient = patients[number]
     last_at, last = scores(number, terms.PHQ9_TOTAL)[-1]
     start = last_at.replace(microsecond=0) + AFTER_SCORE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from fhir_aftercare import __version__
-from fhir_aftercare.cli import demo
+from fhir_aftercare.cli import demo, serve
 
 app = typer.Typer(
     name="fhir-aftercare",
@@ -13,6 +13,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 
 

@@ -206,8 +206,12 @@ def _of_structure(resource: Resource, model: Model, name: str) -> Iterator[Fault
             steps = [step for step in each["loc"] if step != "root"]  # the models' word for "all of it"
             place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
             yield Fault(name + place, _STRUCTURE.get(each["type"], "does not have the shape R4 gives it"))
-    except (KeyError, ValueError):  # what the models make of an unknown type inside "contained"
+    except (KeyError, TypeError, ValueError):  # what the models make of an unknown type inside "contained"
         yield Fault(f"{name}.contained", "is of no type that R4 has")
+
+
+def _dicts(value: Any) -> list[Resource]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 _Path = tuple["_Path | None", str, "int | None"]
@@ -226,9 +230,7 @@ class _Walk:
         self.faults: list[Fault] = []
         self._urns = urns
         self._contained = {
-            f"#{each.get('id')}": str(each.get("resourceType"))
-            for each in resource.get("contained") or ()
-            if isinstance(each, dict)
+            f"#{each.get('id')}": str(each.get("resourceType")) for each in _dicts(resource.get("contained"))
         }
         self._contained["#"] = name
         # A patient's answers are kept as they came, and an open choice has words without a system.
@@ -411,7 +413,7 @@ def _administration(record: Resource) -> Iterator[Fault]:
 
 
 def _ended(record: Resource, name: str) -> Iterator[Fault]:
-    if record["status"] == "completed" and name in record and "end" not in record[name]:
+    if record["status"] == "completed" and "end" not in (record.get(name) or {"end"}):
         yield Fault(f"{name}.end", "is required of what is completed")
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from fhir_aftercare import __version__
+from fhir_aftercare.errors import NotFound
 from fhir_aftercare.fhir.provenance import Author
 from fhir_aftercare.flows.clock import Clock, system_clock
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from fhir_aftercare.care.clinic import Clinic
     from fhir_aftercare.ehr.client import FhirClient
@@ -56,3 +57,18 @@ class ClinicContext:
     def author(self, person: str | None) -> Author:
         """Give who stands for what is written, for Provenance; ``person`` is a reference, if one is known."""
         return Author(self.clinic.organization, self.version, person)
+
+
+@dataclass(frozen=True, slots=True)
+class Clinics:
+    """The clinics that run, by id. ``refused`` counts those whose settings have faults."""
+
+    running: Mapping[str, ClinicContext]
+    refused: int = 0
+
+    def of(self, clinic_id: str) -> ClinicContext:
+        """Give a clinic's context. Raises ``NotFound``."""
+        try:
+            return self.running[clinic_id]
+        except KeyError:
+            raise NotFound("There is no such clinic here.", where="clinic") from None

@@ -41,7 +41,7 @@ public class Validator {
 
     /** {@code Validator FOLDER...}: loads the definitions (*.json) in the folders, says it is ready, then answers. */
     public static void main(String[] folders) throws Exception {
-        PrintStream answers = System.out;
+        PrintStream answers = new PrintStream(System.out, true, StandardCharsets.UTF_8);
         System.setOut(System.err);
         FhirSettings.setProhibitNetworkAccess(true);
         // One for all: each of its own would load the core package once more to check the context of an extension.
@@ -99,6 +99,5 @@ public class Validator {
 
     private static void say(PrintStream answers, Object line) throws IOException {
         answers.println(MAPPER.writeValueAsString(line));
-        answers.flush();
     }
 }

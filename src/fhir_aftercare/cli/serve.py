@@ -1,0 +1,39 @@
+"""``fhir-aftercare serve``: the REST API, and with it everything the service does, until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+import uvicorn
+
+from fhir_aftercare.config import read_settings
+from fhir_aftercare.errors import AftercareError
+from fhir_aftercare.observe import logs
+from fhir_aftercare.observe.tracing import tracing
+from fhir_aftercare.service import create_app
+
+
+def serve() -> None:
+    """Serve the REST API. Settings are environment variables AFTERCARE_*, clinics the files in AFTERCARE_CLINICS."""
+    try:
+        settings = read_settings()
+        logs.configure(settings.log_level)
+        with tracing(settings.otlp_endpoint) as traced:
+            app = create_app(settings, tracing=traced)
+            config = uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=8,
+            )
+            server = uvicorn.Server(config)
+            server.run()
+    except AftercareError as error:
+        typer.echo("\n".join(["fhir-aftercare cannot start:", f"  {error.message}", f"  {error.remedy}"]), err=True)
+        raise typer.Exit(1) from None
+    if not server.started:
+        sys.exit(3)
