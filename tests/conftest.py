@@ -9,7 +9,7 @@
 ``sandbox_url``     its base URL; nothing listens there: use ``sandbox.http``.
 ``hapi``            HAPI alone, as the same kind of object. Mark such a test ``@pytest.mark.hapi``.
 ``hapi_url``        HAPI's base URL. Mark the test ``hapi``.
-``official_validator``  the HL7 validator with our profiles: ``faults(resource)``. Mark the test ``hapi`` (it needs Java).
+``official_validator``  the HL7 validator with our profiles: ``faults(resource)``. Mark the test ``hapi`` (Java).
 ``validator``       HAPI with our profiles on it: ``hapi_validation.faults(validator, resource)`` asks $validate.
 
 Servers keep what earlier tests wrote: a test makes its own patient and identifiers of its own. HAPI runs with its

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -19,9 +19,8 @@ from fhir_aftercare.flows.context import ClinicContext, PatientLocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from servers import Server
-
     from fhir_aftercare.ehr.transport import CallRecord
+    from servers import Server
 
 NEW_YORK = ZoneInfo("America/New_York")
 # A Wednesday and no daylight saving near: the plain case. Tests of those days set their own clock.
@@ -76,7 +75,7 @@ class World:
 
 def make_clinic(organization: str, **more: Any) -> Clinic:
     """Give a clinic in New York that calls on weekdays from 9 to 18."""
-    weekdays = {day: ((datetime.min.replace(hour=9).time(), datetime.min.replace(hour=18).time()),) for day in range(5)}
+    weekdays = {day: ((time(9), time(18)),) for day in range(5)}
     values: dict[str, Any] = {
         "id": "harbor",
         "name": "Harbor Clinic",

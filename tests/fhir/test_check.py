@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fhir_aftercare.errors import CheckFailed
 from fhir_aftercare.fhir import exact_json, terms
 from fhir_aftercare.fhir.check import WRITTEN, check_bundle, faults_of, warm
+from fhir_aftercare.fhir.identifiers import token_query
 from fhir_aftercare.fhir.required_codes import model_of, unknown_codes
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Sent:
     def create(self, name: str, resource: Resource) -> None:
         resource.pop("id", None)
         type_ = resource["resourceType"]
-        request = {"method": "POST", "url": type_, "ifNoneExist": f"identifier=https://clinic.example.com/id|{name}"}
+        request = {"method": "POST", "url": type_, "ifNoneExist": condition(resource)}
         self._add(name, {"fullUrl": urn(name), "resource": resource, "request": request})
 
     def update(self, name: str, resource: Resource, before: Resource) -> None:
@@ -78,6 +79,13 @@ class Sent:
         with pytest.raises(CheckFailed) as refused:
             self.check()
         return refused.value
+
+
+def condition(resource: Resource) -> str:
+    identifier = resource.get("identifier")
+    if identifier is None:
+        return token_query("_tag", resource["meta"]["tag"][0]) if "meta" in resource else "identifier=x|y"
+    return token_query("identifier", identifier[0] if isinstance(identifier, list) else identifier)
 
 
 def urn(name: str) -> str:
@@ -159,6 +167,8 @@ BROKEN: dict[str, tuple[str, Callable[[Resource], None], str, str]] = {
     "a status that does not exist": (CALL, put("status", "bogus"), "Task.status", "no code"),
     "a priority that does not exist": (CALL, put("priority", "high"), "Task.priority", "no code"),
     "a code deep inside": (CALL, put("identifier.0.use", "mine"), "Task.identifier[0].use", "no code"),
+    "a comparator that does not exist": (GOAL, put("target.0.detailQuantity.comparator", "~"),
+                                         "Goal.target[0].detailQuantity.comparator", "no code"),
     "a code in what is contained": (BP, put("contained.1.gender", "x"), "Observation.contained[1].gender", "no code"),
     # shape of JSON
     "an empty list": (CALL, put("note", []), "Task.note", "is empty"),
@@ -169,6 +179,9 @@ BROKEN: dict[str, tuple[str, Callable[[Resource], None], str, str]] = {
     "a number in quotes": (BP, put("component.0.valueQuantity.value", "128"),
                            "Observation.component[0].valueQuantity.value", "JSON"),
     "a boolean in quotes": (DRIVING, put("doNotPerform", "true"), "ServiceRequest.doNotPerform", "JSON"),
+    "a number for yes": (DRIVING, put("doNotPerform", 1), "ServiceRequest.doNotPerform", "JSON"),
+    "yes for a number": (BP, put("component.0.valueQuantity.value", True),
+                         "Observation.component[0].valueQuantity.value", "JSON"),
     "a time that is no text": (CALL, put("authoredOn", datetime(2026, 9, 16, tzinfo=UTC)), "Task.authoredOn", "JSON"),
     "a gap in a list": (PLAN, put("instantiatesCanonical", [None, "a:b"]), "CarePlan.instantiatesCanonical[0]", "JSON"),
     # what R4 servers do not know
@@ -196,6 +209,11 @@ BROKEN: dict[str, tuple[str, Callable[[Resource], None], str, str]] = {
     "a display alone": (CALL, put("code.coding", [{"display": "Call"}]), "Task.code.coding[0]", "no system"),
     "a unit without its system": (BP, put("component.1.valueQuantity.system", ...),
                                   "Observation.component[1].valueQuantity", "without its system"),
+    "a unit without a number": (BP, put("component.1.valueQuantity.value", ...),
+                                "Observation.component[1].valueQuantity", "no value"),
+    "an extension of nothing": (CALL, put("extension.0.valueDateTime", ...), "Task.extension[0]", "neither"),
+    "an extension of two minds": (CALL, put("extension.0.extension", [{"url": "a:b", "valueString": "x"}]),
+                                  "Task.extension[0]", "neither"),
     "a period that ends before it starts": (PLAN, put("period", {"start": "2026-09-17", "end": "2026-09-16"}),
                                             "CarePlan.period", "ends before"),
     "a window that closes before it opens": (CALL, put("restriction.period", {"start": "2026-09-17T09:00:00-04:00",
@@ -222,10 +240,13 @@ BROKEN: dict[str, tuple[str, Callable[[Resource], None], str, str]] = {
     # the others
     "a restriction without an end": (DRIVING, put("occurrencePeriod.end", ...),
                                      "ServiceRequest.occurrencePeriod", "end"),
+    "a restriction that orders": (DRIVING, put("doNotPerform", ...), "ServiceRequest.doNotPerform", "true"),
+    "a restriction that may be driven": (DRIVING, put("doNotPerform", False), "ServiceRequest.doNotPerform", "true"),
     "an Observation about nobody": (BP, put("subject", ...), "Observation.subject", "is required"),
     "an Observation of nothing": (BP, put("component", ...), "Observation.value", "is required"),
     "a value that is absent": (SCORE, put("dataAbsentReason", {"text": "x"}),
                                "Observation.dataAbsentReason", "no value"),
+    "a part of nothing": (BP, put("component.0.valueQuantity", ...), "Observation.component[0].value", "is required"),
     "a part that is absent": (BP, put("component.0.dataAbsentReason", {"text": "x"}),
                               "Observation.component[0].dataAbsentReason", "no value"),
     "a target without a measure": (GOAL, put("target.0.measure", ...), "Goal.target[0].measure", "is required"),
@@ -280,6 +301,8 @@ def test_subject_canonical_is_not_in_r4() -> None:
 REQUESTS: dict[str, tuple[str, Callable[[Resource], None], str]] = {
     "a create without condition": (CALL, put("request.ifNoneExist", ...), "request.ifNoneExist"),
     "a create with an empty condition": (CALL, put("request.ifNoneExist", ""), "request.ifNoneExist"),
+    "a create under another's identifier": (CALL, put("request.ifNoneExist", "identifier=a|b"), "request.ifNoneExist"),
+    "a create that would not find itself": (CALL, put("resource.identifier.0.value", "other"), "request.ifNoneExist"),
     "a create elsewhere": (CALL, put("request.url", "Goal"), "request.url"),
     "a create with a version": (CALL, put("request.ifMatch", 'W/"1"'), "request"),
     "a create without a name of its own": (DRIVING, put("fullUrl", ...), "fullUrl"),
@@ -316,6 +339,7 @@ def test_two_entries_are_never_one(sent: Sent) -> None:
 
 
 def test_two_creates_are_never_of_one_identifier(sent: Sent) -> None:
+    sent[FORM]["identifier"] = sent[CALL]["identifier"]
     sent.entry(FORM)["request"]["ifNoneExist"] = sent.entry(CALL)["request"]["ifNoneExist"]
     assert sent.refused().where == tuple(f"entry[{at}].request" for at in sorted((sent.at[FORM], sent.at[CALL])))
 
@@ -369,9 +393,10 @@ def test_a_type_r4_does_not_have_is_refused(type_: Any) -> None:
     assert "entry[0].resource" in sent.refused().where
 
 
-def test_a_type_r4_does_not_have_is_refused_inside_too(sent: Sent) -> None:
-    sent[BP]["contained"][0]["resourceType"] = "Visit"
-    assert f"entry[{sent.at[BP]}].Observation.contained" in sent.refused().where
+@pytest.mark.parametrize("change", [put("resourceType", "Visit"), put("resourceType", ...)])
+def test_a_type_r4_does_not_have_is_refused_inside_too(sent: Sent, change: Callable[[Resource], None]) -> None:
+    change(sent[BP]["contained"][1])
+    assert f"entry[{sent.at[BP]}].Observation.contained[1]" in sent.refused().where
 
 
 # --- moves -----------------------------------------------------------------------------------------------------------
@@ -494,7 +519,7 @@ def test_errors_hold_no_values(sent: Sent) -> None:
     for change in (
         put("authoredOn", secret), put("status", secret), put("priority", [secret]), put("identifier.0.use", secret),
         put("owner", {"reference": secret}), put("code.coding.0", {"display": secret}),
-        put("restriction.period.start", secret),
+        put("restriction.period.start", secret), put("contained", [{"resourceType": secret}]),
     ):  # fmt: skip
         change(sent[CALL])
     sent.entry("task")["request"]["ifMatch"] = secret

@@ -46,7 +46,7 @@ def record(start: datetime = START, *, ready: bool = True, **more: Any) -> Infus
         "start": start,
         "end": end,
         "status": InfusionStatus.COMPLETED,
-        "dose_mg": Decimal("35"),
+        "dose_mg": Decimal(35),
         "route": Route.INTRAVENOUS,
         "checks": tuple(checks),
         "escort": SAM,

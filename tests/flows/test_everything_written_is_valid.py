@@ -71,9 +71,19 @@ async def test_a_whole_case(both: Both, drug: DrugRecord) -> None:
     context = replace(world.context, clinic=replace(world.context.clinic, drug_record=drug))
     patient, encounter = await visit(world)
     everything = check(
-        END + timedelta(minutes=5), weight=Decimal("71.50"), temperature=Decimal("36.8"), respiratory_rate=14, cadss_total=12, cadss_6=3,
-        nausea=2, vomiting=0, oxygen_flow=Decimal(2), oxygen_concentration=Decimal(28), oriented=False, mean_pressure=95,
-    )  # fmt: skip
+        END + timedelta(minutes=5),
+        weight=Decimal("71.50"),
+        temperature=Decimal("36.8"),
+        respiratory_rate=14,
+        mean_pressure=95,
+        oxygen_flow=Decimal(2),
+        oxygen_concentration=Decimal(28),
+        cadss_total=12,
+        cadss_6=3,
+        nausea=2,
+        vomiting=0,
+        oriented=False,
+    )
     sheet = record(recorded_by=world.nurse)
     sheet = replace(sheet, checks=(*sheet.checks, everything))
     await record_infusion(context, recording(world, patient, encounter, record=sheet))

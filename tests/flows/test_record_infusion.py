@@ -11,6 +11,7 @@ import pytest
 from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.errors import InvalidInput, NotFound, OutOfRange, WrongSubject
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
 from fhir_aftercare.flows.record_infusion import preview_record, record_infusion
 from flows.cases import check, code_of, of_patient, only, phq9, record, recording, visit, with_code
 from world import END, START
@@ -48,8 +49,6 @@ async def test_the_plan_begins_as_a_draft_with_escort_and_baseline_forms(world: 
 
 
 async def test_a_recent_score_needs_no_baseline_form(world: World) -> None:
-    from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
-
     patient, encounter = await visit(world)
     world.clock.move_to(START - timedelta(days=2))
     before = phq9(START - timedelta(days=2), (2, 2, 2, 2, 2, 2, 2, 2, 0))

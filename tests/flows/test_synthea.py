@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.flows.discharge import discharge
 from fhir_aftercare.flows.open_chart import open_chart
 from fhir_aftercare.flows.receive_observation import receive_observation
 from fhir_aftercare.flows.record_infusion import record_infusion
-from fhir_aftercare.fhir import tasks, terms
 from flows.cases import leaving, of_patient, record, recording
 from world import make_world
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from fhir_aftercare.care.status import Kind, check_move
 from fhir_aftercare.errors import CheckFailed, IllegalMove
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.fhir.identifiers import token_query
 from fhir_aftercare.fhir.required_codes import elements_of, is_type, model_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _NOT_IN_R4: Final = frozenset({"subjectCanonical", "valueCodeableReference", "va
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _URN: Final = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _REFERENCE: Final = re.compile(r"(?:https?://.+/)?([A-Z][A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[^/]+)?")
+_JSON: Final = {"boolean": (bool,), "number": (int, float, Decimal)}
 _ETAG: Final = re.compile(r'W/"([^"]+)"')
 
 
@@ -178,6 +180,8 @@ def _of_request(entry: Resource, before: Resource | None) -> Iterator[Fault]:
     if method == "POST":
         if request.get("url") != resource.get("resourceType"):
             yield Fault("request.url", "is not the type of the resource")
+        if condition and condition not in _own_conditions(resource):
+            yield Fault("request.ifNoneExist", "asks for none of the resource's own identifiers or tags")
         return
     if request.get("url") != f"{resource.get('resourceType')}/{resource.get('id')}":
         yield Fault("request.url", "is not the type and id of the resource")
@@ -187,6 +191,19 @@ def _of_request(entry: Resource, before: Resource | None) -> Iterator[Fault]:
         match = _ETAG.fullmatch(condition)
         if not match or match[1] != str((before.get("meta") or {}).get("versionId")):
             yield Fault("request.ifMatch", "is not the version that was read")
+
+
+def _own_conditions(resource: Resource) -> set[str]:
+    """Give the conditions under which a resource finds itself again; any other would make it twice."""
+    identifiers = resource.get("identifier")
+    meta = resource.get("meta")
+    named = [("identifier", each) for each in _dicts(identifiers if isinstance(identifiers, list) else [identifiers])]
+    named += [("_tag", each) for each in _dicts(meta.get("tag") if isinstance(meta, dict) else None)]
+    return {
+        token_query(parameter, each)
+        for parameter, each in named
+        if isinstance(each.get("system"), str) and isinstance(each.get("value") or each.get("code"), str)
+    }
 
 
 # --- structure -------------------------------------------------------------------------------------------------------
@@ -267,13 +284,17 @@ class _Walk:
             held = model_of(value.get("resourceType")) if element.resource else element.model
             if held is not None:
                 self.visit(value, elements_of(held), path)
+            elif element.resource:
+                self._fault(path, "is of no type that R4 has")
         elif isinstance(value, str):
             self._string(value, element, path)
-        elif element.text or not isinstance(value, bool | int | float | Decimal):
+        elif not isinstance(value, _JSON.get(element.json, ())) or isinstance(value, bool) != (
+            element.json == "boolean"
+        ):
             self._fault(path, "is not the JSON that R4 has there")
 
     def _string(self, value: str, element: Element, path: _Path) -> None:
-        if not element.text:
+        if element.json != "string":
             self._fault(path, "is not the JSON that R4 has there")
         if not value.strip():
             self._fault(path, "is empty")
@@ -307,9 +328,16 @@ class _Walk:
             self._fault(path, "has no system and code")
 
     def quantity(self, value: Resource, _element: Element, path: _Path) -> None:
-        """R4 qty-3."""
+        """R4 qty-3; and a unit alone is no quantity."""
         if "code" in value and "system" not in value:
             self._fault(path, "has a code without its system")
+        if "value" not in value and "_value" not in value:
+            self._fault(path, "has no value")
+
+    def extension(self, value: Resource, _element: Element, path: _Path) -> None:
+        """R4 ext-1."""
+        if _has_value(value) == ("extension" in value):
+            self._fault(path, "has neither or both of a value and extensions")
 
     def period(self, value: Resource, _element: Element, path: _Path) -> None:
         """R4 per-1."""
@@ -322,6 +350,7 @@ _TYPES: Final[Mapping[str, Callable[[_Walk, Resource, Element, _Path], None]]] =
     "Coding": _Walk.coding,
     "Quantity": _Walk.quantity,
     "Period": _Walk.period,
+    "Extension": _Walk.extension,
 }
 
 
@@ -377,6 +406,9 @@ def _care_plan(plan: Resource) -> Iterator[Fault]:
 
 
 def _restriction(request: Resource) -> Iterator[Fault]:
+    restricts = terms.PROFILE_RESTRICTION in ((request.get("meta") or {}).get("profile") or ())
+    if restricts and request.get("doNotPerform") is not True:  # without it, it orders what it was to forbid
+        yield Fault("doNotPerform", "is required to be true of a restriction")
     if request.get("doNotPerform") and not {"start", "end"} <= (request.get("occurrencePeriod") or {}).keys():
         yield Fault("occurrencePeriod", "needs start and end: a restriction ends some time")
 
@@ -393,6 +425,8 @@ def _observation(observation: Resource) -> Iterator[Fault]:
     for place, part in parts:
         if _has_value(part) and "dataAbsentReason" in part:  # obs-6
             yield Fault(f"{place}dataAbsentReason", "is only where there is no value")
+        if place and not _has_value(part) and "dataAbsentReason" not in part:
+            yield Fault(f"{place}value", "is required, or the reason why it is absent")
 
 
 def _has_value(part: Resource) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from fhir.resources.R4B import fhirtypes, get_fhir_model_class
 from fhir_core.fhirabstractmodel import FHIRAbstractModel
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Resource = dict[str, Any]
 Model = type[FHIRAbstractModel]
 
+Json = Literal["object", "string", "boolean", "number"]
+
 _ANYTHING: Final = "Resource"
 # The models carry the codes of each required binding; where their list ends in "+", here is all of it.
 _TRUNCATED: Final = {
@@ -32,6 +34,8 @@ _TRUNCATED: Final = {
     "unknown",
     "Encounter": "planned arrived triaged in-progress onleave finished cancelled entered-in-error unknown",
 }
+# Required bindings whose codes the models do not carry.
+_UNLISTED: Final = {"comparator": frozenset({"<", "<=", ">=", ">"})}
 # What R4B allows beyond R4: there an Observation is about these only.
 _R4_TARGETS: Final = {("Observation", "subject"): frozenset({"Patient", "Group", "Device", "Location"})}
 
@@ -40,15 +44,15 @@ _R4_TARGETS: Final = {("Observation", "subject"): frozenset({"Patient", "Group",
 class Element:
     """One element of a model. ``type`` is its FHIR type if it has elements of its own, "" if it is primitive.
 
-    ``codes`` and ``targets`` are what a code may be and what a Reference may refer to; None: anything. ``text``: its
-    JSON is a string. ``resource``: it holds a resource of any type.
+    ``codes`` and ``targets`` are what a code may be and what a Reference may refer to; None: anything. ``json`` is what
+    its JSON is. ``resource``: it holds a resource of any type.
     """
 
     type: str
     model: Model | None
     codes: frozenset[str] | None
     targets: frozenset[str] | None
-    text: bool
+    json: Json
     resource: bool
 
 
@@ -111,7 +115,7 @@ def _element(owner: str, name: str, annotation: Any, extra: Mapping[str, Any]) -
         model=model,
         codes=_codes(owner, name, extra.get("enum_values")),
         targets=_R4_TARGETS.get((owner, name), allowed),
-        text=not issubclass(kind, FhirBase | bool | int | float | Decimal),
+        json=_json(kind),
         resource=any_resource,
     )
 
@@ -120,7 +124,15 @@ def _codes(owner: str, name: str, listed: list[str] | None) -> frozenset[str] | 
     codes = [str(code) for code in listed or ()]
     if "+" in codes:
         codes = _TRUNCATED.get(owner, "").split() if name == "status" else []
-    return frozenset(codes) or None
+    return frozenset(codes) or _UNLISTED.get(name)
+
+
+def _json(kind: type) -> Json:
+    if issubclass(kind, FhirBase):
+        return "object"
+    if issubclass(kind, bool):  # before int, which it is in Python
+        return "boolean"
+    return "number" if issubclass(kind, int | float | Decimal) else "string"
 
 
 def _kind(annotation: Any) -> type:

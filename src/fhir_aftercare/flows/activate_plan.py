@@ -17,7 +17,7 @@ from fhir_aftercare.fhir.course import Course, propose_course, propose_goals, su
 from fhir_aftercare.fhir.readiness import readiness_observation
 from fhir_aftercare.flows.begin_plan import depression
 from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.situation import children, find_course, is_task
+from fhir_aftercare.flows.situation import children, find_course, is_task, refers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,13 +110,26 @@ def _continue(
         _close_escort(draft, proposal, facts)
         if made:
             draft.transaction.update(careplan.with_activities(plan, made), plan)
-    everything = [*(reference_of(each) for each in there), *made]
+    course = _course_of(draft, plan)
+    forms = [each for each in children(draft.chart, course) if is_task(each)] if course else []
+    everything = [*(reference_of(each) for each in (*there, *forms)), *made]
+    ready = draft.existing(
+        {"identifier": [context.identifiers.identifier("observation", *facts.episode.key, terms.READINESS.code)]}
+    )
     return Activation(
         plan=reference_of(plan),
-        course=next((str(each.get("reference")) for each in plan.get("partOf") or ()), None),
+        course=reference_of(course) if course else None,
         tasks=_of_type(draft, everything, "Task"),
         service_requests=_of_type(draft, everything, "ServiceRequest"),
+        goals=tuple(str(each["reference"]) for each in (course or {}).get("goal") or () if each.get("reference")),
+        readiness=reference_of(ready) if ready else None,
     )
+
+
+def _course_of(draft: Draft, plan: Resource) -> Resource | None:
+    parts = plan.get("partOf") or ()
+    plans = draft.chart.of("CarePlan")
+    return next((each for each in plans if any(refers(reference, each) for reference in parts)), None)
 
 
 def _of_type(draft: Draft, references: Sequence[str], type_: str) -> tuple[str, ...]:
@@ -127,7 +140,8 @@ def _of_type(draft: Draft, references: Sequence[str], type_: str) -> tuple[str, 
 
 def _close_escort(draft: Draft, proposal: Proposal, facts: Facts) -> None:
     """Close the escort Task: done when the escort has taken over, failed when the patient left alone (design §9.5)."""
-    wanted = proposal.of(terms.ESCORT_HOME.code)
+    escorts = (each for each in proposal.wanted if tasks.has_code(each.resource, terms.ESCORT_HOME))
+    wanted = next(escorts, None)
     if wanted is None or facts.escort not in {"present", "left-alone"}:
         return
     business, status, reason = (

@@ -134,9 +134,9 @@ async def discharge(context: ClinicContext, request: DischargeRequest) -> Discha
     return Discharged(
         plan=at(made.plan),
         course=at(made.course) if made.course else None,
-        tasks=tuple(at(each) for each in made.tasks),
-        service_requests=tuple(at(each) for each in made.service_requests),
-        goals=tuple(at(each) for each in made.goals),
+        tasks=tuple(sorted(at(each) for each in made.tasks)),
+        service_requests=tuple(sorted(at(each) for each in made.service_requests)),
+        goals=tuple(sorted(at(each) for each in made.goals)),
         readiness=at(made.readiness) if made.readiness else None,
         panel=decision.panel,
         changed=settled.wrote,
