@@ -40,5 +40,8 @@ format: $(STAMP) ## Format the sources
 	@$(BIN)/ruff format src tests
 	@$(BIN)/ruff check --fix src tests
 
+bench: $(STAMP) ## What our work costs, as ratios, on a real HAPI FHIR server
+	@PYTHONPATH=tests $(BIN)/python -m bench.run
+
 hapi: ## Build and run the real HAPI FHIR server on http://127.0.0.1:8080/fhir
 	@./deploy/hapi/run.sh
