@@ -19,6 +19,7 @@ from fhir_aftercare.errors import CheckFailed, IllegalMove
 from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.fhir.identifiers import token_query
 from fhir_aftercare.fhir.required_codes import elements_of, is_type, model_of
+from fhir_aftercare.fhir.shape import KnownShapes, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,8 +96,7 @@ def warm() -> None:
         if model not in reached:
             reached.add(model)
             waiting += [element.model for element in elements_of(model).values() if element.model is not None]
-    for name in WRITTEN:
-        faults_of({"resourceType": name})
+            list(_of_structure({}, model, ""))  # what the models find out about themselves at first use
 
 
 def _parts(entry: Any) -> tuple[Any, ...]:
@@ -193,20 +193,21 @@ def _of_request(entry: Resource, before: Resource | None) -> Iterator[Fault]:
             yield Fault("request.ifMatch", "is not the version that was read")
 
 
-def _own_conditions(resource: Resource) -> set[str]:
+def _own_conditions(resource: Resource) -> list[str]:
     """Give the conditions under which a resource finds itself again; any other would make it twice."""
     identifiers = resource.get("identifier")
     meta = resource.get("meta")
     named = [("identifier", each) for each in _dicts(identifiers if isinstance(identifiers, list) else [identifiers])]
     named += [("_tag", each) for each in _dicts(meta.get("tag") if isinstance(meta, dict) else None)]
-    return {
+    return [
         token_query(parameter, each)
         for parameter, each in named
         if isinstance(each.get("system"), str) and isinstance(each.get("value") or each.get("code"), str)
-    }
+    ]
 
 
 # --- structure -------------------------------------------------------------------------------------------------------
+_GOOD: Final = KnownShapes()
 _STRUCTURE: Final = {
     "missing": "is required",
     "model_field_validation.missing": "is required",
@@ -216,8 +217,12 @@ _STRUCTURE: Final = {
 
 def _of_structure(resource: Resource, model: Model, name: str) -> Iterator[Fault]:
     """Give the models' own findings. Their words may hold values, so only their kind is kept."""
+    shape = shape_of(resource)
+    if _GOOD.has(shape):
+        return
     try:
         model.model_validate(resource)
+        _GOOD.add(shape)
     except ValidationError as error:
         for each in error.errors(include_url=False, include_context=False, include_input=False):
             steps = [step for step in each["loc"] if step != "root"]  # the models' word for "all of it"
@@ -433,6 +438,11 @@ def _has_value(part: Resource) -> bool:
     return any(name.startswith("value") for name in part)
 
 
+def _answers(response: Resource) -> Iterator[Fault]:
+    if "subject" not in response:
+        yield Fault("subject", "is required: answers of nobody are found by nobody")
+
+
 def _goal(goal: Resource) -> Iterator[Fault]:
     for index, each in enumerate(goal.get("target") or ()):
         if "measure" not in each and any(name.startswith("detail") for name in each):  # gol-1
@@ -466,4 +476,5 @@ _INVARIANTS: Final[Mapping[str, Callable[[Resource], Iterator[Fault]]]] = {
     "MedicationAdministration": _administration,
     "Procedure": lambda procedure: _ended(procedure, "performedPeriod"),
     "Provenance": _provenance,
+    "QuestionnaireResponse": _answers,
 }
