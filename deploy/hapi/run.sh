@@ -33,5 +33,5 @@ fi
 
 # Serial collection and the first compiler tier: a short-lived server starts sooner and stays small.
 # exec: the caller's process id is the server's own.
-# shellcheck disable=SC2086 -- options are meant to be split
+# shellcheck disable=SC2086  # options are meant to be split
 exec java ${HAPI_JAVA_OPTS:--XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx768m} -jar target/app/hapi-server.jar

@@ -34,7 +34,7 @@ fi
 # Serial collection and the first compiler tier: it starts in a quarter of the time.
 # A home of its own: the validator keeps its packages in the user's home and writes there.
 # exec: the caller's process id is the validator's own.
-# shellcheck disable=SC2086 -- options are meant to be split
+# shellcheck disable=SC2086  # options are meant to be split
 exec java ${VALIDATOR_JAVA_OPTS:--XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xmx1g} -Duser.home="$here/target/home" \
     -Dorg.slf4j.simpleLogger.defaultLogLevel=warn \
     -cp "$here/target/validator.jar:$here/target/lib/*" \

@@ -36,7 +36,7 @@ _PREFIX = "AFTERCARE_"
 class Settings(BaseSettings):
     """The service's own settings, each an environment variable ``AFTERCARE_<NAME>``."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="ignore", env_ignore_empty=True)
 
     clinics: Path = Field(default=Path("clinics"), description="Folder with one TOML file for each clinic.")
     profiles: Path | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import typer
@@ -31,6 +32,8 @@ def serve() -> None:
                 timeout_graceful_shutdown=8,
             )
             server = uvicorn.Server(config)
+            # uvicorn raises the signal again when it is done: it must end us in order, so that the last spans leave.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             server.run()
     except AftercareError as error:
         typer.echo("\n".join(["fhir-aftercare cannot start:", f"  {error.message}", f"  {error.remedy}"]), err=True)
