@@ -248,6 +248,8 @@ async def test_the_chart_shows_it_all_in_one_round_trip(discharged: tuple[World,
         ({"authored": "2026-09-23T13:00:00"}, "authored"),
         ({"authored": None}, "authored"),
         ({"resourceType": "Observation"}, "resourceType"),
+        ({"item": [{"linkId": "/44250-9", "bogus": 1}]}, "item"),
+        ({"item": []}, "item"),
     ],
 )
 async def test_what_cannot_be_read_is_refused_with_its_place(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fhir_aftercare.care.instruments import score
 from fhir_aftercare.errors import InvalidInput, WrongSubject
 from fhir_aftercare.fhir import careplan, tasks
+from fhir_aftercare.fhir.check import faults_of
 from fhir_aftercare.fhir.responses import read_response
 from fhir_aftercare.fhir.scores import score_observations
 from fhir_aftercare.flows.chart import (
@@ -133,6 +134,12 @@ async def preview_response(context: ClinicContext, request: ResponseRequest) -> 
 
 def _read(context: ClinicContext, request: ResponseRequest) -> Reading:
     reading = read_response(request.response, context.protocol.form_resources())
+    wrong = [] if request.stored else faults_of({**request.response, "subject": {"reference": request.patient}})
+    if wrong:
+        raise InvalidInput(
+            "The response is no valid FHIR R4: " + "; ".join(f"{each.place} {each.rule}" for each in wrong[:5]) + ".",
+            where=[f"response.{each.place.partition('.')[2]}" for each in wrong],
+        )
     if reading.patient is not None and reading.patient != request.patient:
         raise WrongSubject("The answers are another patient's.", where="response.subject")
     if reading.status not in _DONE | {_DRAFT}:
