@@ -43,5 +43,8 @@ format: $(STAMP) ## Format the sources
 bench: $(STAMP) ## What our work costs, as ratios, on a real HAPI FHIR server
 	@PYTHONPATH=tests $(BIN)/python -m bench.run
 
+openapi: $(STAMP) ## Write openapi/openapi.yaml from the application (ARGS=--check compares)
+	@$(BIN)/fhir-aftercare openapi $(ARGS)
+
 hapi: ## Build and run the real HAPI FHIR server on http://127.0.0.1:8080/fhir
 	@./deploy/hapi/run.sh

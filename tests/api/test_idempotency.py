@@ -23,6 +23,7 @@ from fhir_aftercare.observe.metrics import Metrics
 from fhir_aftercare.store.database import Database
 from fhir_aftercare.store.faults import StoreUnavailable
 from fhir_aftercare.store.idempotency import IdempotencyKeys
+from openapi.document import codes
 
 
 class Sent(BaseModel):
@@ -287,15 +288,12 @@ async def test_sixteen_equal_requests_at_once_make_one_thing(
 
 @pytest.mark.parametrize(("path", "required"), [("things", False), ("must", True)])
 def test_the_openapi_file_shows_the_header_and_what_may_come_of_it(app: FastAPI, path: str, required: bool) -> None:
-    operation = app.openapi()["paths"][f"/v1/{{clinic}}/{path}"]["post"]
+    document = app.openapi()
+    operation = document["paths"][f"/v1/{{clinic}}/{path}"]["post"]
     (header,) = [parameter for parameter in operation["parameters"] if parameter["in"] == "header"]
     assert (header["name"], header["required"]) == ("Idempotency-Key", required)
     assert "pattern" in str(header["schema"])
-    examples = {
-        code
-        for described in operation["responses"].values()
-        for code in described["content"].get("application/problem+json", {}).get("examples", {})
-    }
+    examples = {code for described in operation["responses"].values() for code in codes(document, described)}
     assert {"idempotency-key-reused", "still-running", "store-unavailable", "invalid-input"} <= examples
     assert ("idempotency-key-missing" in examples) is required
 

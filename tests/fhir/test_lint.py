@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import date, time
 from decimal import Decimal
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 
 from fhir_aftercare.care import reading_grade
 from fhir_aftercare.care.timing import OpenHours
-from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import lint as lint_module
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.lint import RULES, Finding, Severity, is_clean, lint
@@ -39,13 +39,19 @@ NO_DRIVING = "ActivityDefinition-no-driving.json"
 TEACH_BACK = "ActivityDefinition-teach-back.json"
 CHECK_IN = "Questionnaire-day-1-check-in.json"
 PHQ9 = "Questionnaire-phq-9.json"
-SHIPPED = read_protocol_files(None)
+EVERYTHING = read_protocol_files(None)
+KNOWN = {f"{each['url']}|{each['version']}" for each in EVERYTHING.values()}
+SHIPPED = {
+    name: each
+    for name, each in EVERYTHING.items()
+    if each["resourceType"] in {"PlanDefinition", "ActivityDefinition", "Questionnaire"}
+}
 SINCE = date(2026, 1, 1)
 CLINIC = make_clinic("Organization/1")
 
 
 def linted(files: dict[str, Resource], clinic: Clinic = CLINIC) -> list[Finding]:
-    return lint(files, clinic, since=SINCE)
+    return lint(files, clinic, since=SINCE, known=KNOWN)
 
 
 def mend_worthy(files: dict[str, Resource], clinic: Clinic = CLINIC) -> list[Finding]:
@@ -112,11 +118,6 @@ def item(form: Resource, link: str) -> Resource:
 def second_weight_is_three(form: Resource) -> None:
     option = item(form, f"/{terms.PHQ9_ITEMS[3].code}")["answerOption"][1]
     option["extension"][0]["valueDecimal"] = Decimal(3)
-
-
-def own_copy_with_one_item_less(form: Resource) -> None:
-    form["url"] = "https://clinic.example.com/Questionnaire/phq-9"
-    form["item"] = [each for each in form["item"] if each["linkId"] != f"/{terms.PHQ9_ITEMS[8].code}"]
 
 
 def long_sentence(form: Resource) -> None:
@@ -223,7 +224,7 @@ BROKEN: dict[str, tuple[str, str, Change, Severity, str, str]] = {
         on("follow-up-call", window(
             duration(18, "h"), duration(24, "h"), duration(36, "h"), duration(1, "d", "23:00:00")
         )),
-        Severity.ERROR, "PlanDefinition.action[7].relatedAction", "it expires before it is due",
+        Severity.WARNING, "PlanDefinition.action[7].relatedAction", "it expires before it is due",
     ),
     "a window whose best time is outside at some hours": (
         "window-order", INFUSION,
@@ -295,9 +296,6 @@ BROKEN: dict[str, tuple[str, str, Change, Severity, str, str]] = {
     "a weight that differs": (
         "scoring", PHQ9, second_weight_is_three, Severity.ERROR, "Questionnaire.item[4].answerOption", "weights",
     ),
-    "an own copy of an instrument with an item missing": (
-        "scoring", PHQ9, own_copy_with_one_item_less, Severity.ERROR, "Questionnaire.item", "Item 9 of the phq-9",
-    ),
     "answers in another order": (
         "scoring", PHQ9, lambda form: form["item"][1]["answerOption"].reverse(), Severity.ERROR,
         "Questionnaire.item[1].answerOption", "not those it is scored by",
@@ -338,41 +336,47 @@ BROKEN: dict[str, tuple[str, str, Change, Severity, str, str]] = {
 
 # --- the shipped protocol --------------------------------------------------------------------------------------------
 def test_the_shipped_protocol_is_clean() -> None:
-    assert mend_worthy(SHIPPED) == []
-    assert is_clean(linted(SHIPPED))
+    found = lint(EVERYTHING, CLINIC, since=SINCE)
+    assert [each for each in found if each.severity is not Severity.INFO] == []
+    assert is_clean(found)
+    assert found == linted(SHIPPED)
 
 
 def test_the_shipped_protocol_is_linted_within_two_seconds() -> None:
     def once() -> float:
         start = perf_counter()
-        linted(SHIPPED)
+        lint(EVERYTHING, CLINIC, since=SINCE)
         return perf_counter() - start
 
     assert min(once() for _ in range(2)) < 2
 
 
 # --- each rule -------------------------------------------------------------------------------------------------------
+@cache
+def found_in(name: str) -> tuple[Finding, ...]:
+    """Give what is to be mended in a broken protocol; a year is dated only where time is what is broken."""
+    rule, file, change, *_ = BROKEN[name]
+    with pytest.MonkeyPatch.context() as patch:
+        if rule != "window-order":
+            patch.setattr(lint_module, "times", lambda _: [])
+        return tuple(mend_worthy(with_changed(file, change)))
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_protocol_is_found_with_its_place_and_remedy(name: str) -> None:
-    rule, file, change, severity, path, why = BROKEN[name]
-    found = mend_worthy(with_changed(file, change))
-    (one,) = [each for each in found if (each.rule, each.path) == (rule, path) and why in each.why]
+    rule, file, _, severity, path, why = BROKEN[name]
+    (one,) = [each for each in found_in(name) if (each.rule, each.path) == (rule, path) and why in each.why]
     assert one.severity is severity
-    assert one.file.endswith(".json")
+    assert one.file == (INFUSION if name == "a draft in an active plan" else file)
     assert one.remedy
 
 
-ONE_FAULT = [
-    name
-    for name in BROKEN
-    if name not in {"a plan that contains itself", "actions about each other", "a plan without its anchor"}
-]
+SEVERAL = {"a plan without its anchor", "actions about each other"}
 
 
-@pytest.mark.parametrize("name", ONE_FAULT)
+@pytest.mark.parametrize("name", BROKEN.keys() - SEVERAL)
 def test_one_fault_is_one_finding(name: str) -> None:
-    rule, file, change, *_ = BROKEN[name]
-    assert [each.rule for each in mend_worthy(with_changed(file, change))] == [rule]
+    assert len(found_in(name)) == 1
 
 
 def test_every_rule_is_tried() -> None:
@@ -383,24 +387,21 @@ def test_every_rule_is_tried() -> None:
 @pytest.mark.parametrize("name", BROKEN)
 def test_lint_is_never_kinder_than_loading(name: str) -> None:
     _, file, change, *_ = BROKEN[name]
-    assert_as_strict_as_loading(with_changed(file, change))
+    assert_as_strict_as_loading(with_changed(file, change), found_in(name))
 
 
-def assert_as_strict_as_loading(files: dict[str, Resource]) -> None:
-    errors = [each for each in linted(files) if each.severity is Severity.ERROR]
-    try:
-        load_protocol(files)
-    except ProtocolFault as fault:
-        assert errors, fault
-        assert fault.file in {"", *(each.file for each in errors)}
+def assert_as_strict_as_loading(files: dict[str, Resource], found: Sequence[Finding]) -> None:
+    if any(each.severity is Severity.ERROR for each in found):
+        return
+    load_protocol(files)
 
 
 def test_everything_the_software_asks_for_itself_is_named() -> None:
     gone = {"ActivityDefinition-clinical-review.json", "ActivityDefinition-inform-patient.json"}
     found = mend_worthy({name: each for name, each in SHIPPED.items() if name not in gone})
-    assert [each.rule for each in found if "ActivityDefinition/" in each.why and not each.file] == ["required"] * 2
-    # The guide lists them too, and the plans stay as they are.
-    assert {each.rule for each in found} <= {"required", "canonical"}
+    assert [(each.rule, each.file) for each in found] == [("required", ""), ("required", "")]
+    assert "clinical-review" in found[0].why
+    assert "inform-patient" in found[1].why
 
 
 def test_two_files_with_one_canonical_are_named() -> None:
@@ -412,7 +413,6 @@ def test_two_files_with_one_canonical_are_named() -> None:
 def test_all_faults_are_found_at_once() -> None:
     def change(plan: Resource) -> None:
         BROKEN["an element that is not understood"][2](plan)
-        BROKEN["a goal that is not there"][2](plan) if "goal" in plan else None
         condition("%escort > 1", "%pateintHasLeft = true")(action_of(plan, "follow-up-call"))
         BROKEN["an action about nothing"][2](plan)
         action_of(plan, "day-1-check-in")["relatedAction"][0]["actionId"] = "infusoin"
@@ -436,7 +436,7 @@ def test_all_faults_are_found_at_once() -> None:
 def test_faults_of_linking_are_found_in_every_action() -> None:
     def change(plan: Resource) -> None:
         action_of(plan, "follow-up-call").pop("definitionCanonical")
-        action_of(plan, "day-1-check-in")["relatedAction"][0]["extension"].pop()
+        action_of(plan, "day-1-check-in")["relatedAction"][0]["extension"].pop(1)
         action_of(plan, "no-driving")["extension"] = [{"url": terms.EXT_STAFF_HOURS, "valueBoolean": True}]
 
     found = mend_worthy(with_changed(INFUSION, change))
@@ -461,7 +461,7 @@ def test_a_window_that_is_wrong_only_when_the_clocks_go_forward_is_found() -> No
     change = on("follow-up-call", window(duration(1, "h"), duration(2, "h"), duration(24, "h"), duration(1, "d")))
     (found,) = mend_worthy(with_changed(INFUSION, change))
     assert found.rule == "window-order"
-    assert "it expires before it is due, such as infusion at 07-Mar-2026 02:00 EST" in found.why
+    assert "it expires before it is due, such as infusion at 07-Mar-2026 03:00 EST" in found.why
     phoenix = make_clinic("Organization/1", zone=ZoneInfo("America/Phoenix"))
     assert mend_worthy(with_changed(INFUSION, change), phoenix) == []
 
@@ -486,8 +486,9 @@ def test_closed_hours_that_are_mended_are_told_and_are_no_fault() -> None:
 
 def test_holidays_are_told_apart_from_the_week() -> None:
     hours = OpenHours(CLINIC.call_hours.weekly, frozenset({date(2026, 11, 26)}), NEW_YORK)
-    (call,) = [each for each in linted(SHIPPED, make_clinic("Organization/1", call_hours=hours)) if each.rule]
-    assert "further hours of the year (the first 25-Nov-2026 00:00)" in call.why
+    (call,) = linted(SHIPPED, make_clinic("Organization/1", call_hours=hours))
+    # One evening is the end of daylight saving, the others are those before Thanksgiving.
+    assert "Sat 0-22 h and 23 further hours of the year (the first 31-Oct-2026 22:00)" in call.why
 
 
 def test_a_clinic_that_is_always_open_moves_nothing() -> None:
@@ -504,27 +505,27 @@ def test_work_that_no_open_hour_ever_comes_for_is_an_error() -> None:
         assert "no open call hour within a year" in found.why
 
 
-def test_an_activity_the_clinic_does_not_offer_is_not_dated() -> None:
-    from dataclasses import replace  # noqa: PLC0415
-
+def test_what_a_clinic_does_not_offer_is_not_dated() -> None:
     offering = replace(CLINIC, policy=replace(CLINIC.policy, integration_session=True))
-    paths = [each.path for each in linted(SHIPPED, offering) if each.rule == "no-open-hour"]
-    assert paths == ["PlanDefinition.action[7].relatedAction"]
-    # Its window of two days always holds an open hour, but for the weekend.
-    weekend = OpenHours({5: ((time(9), time(18)),)}, frozenset(), NEW_YORK)
-    offering = replace(offering, call_hours=weekend)
-    paths = [each.path for each in linted(SHIPPED, offering) if each.rule == "no-open-hour"]
-    assert paths == [f"PlanDefinition.action[{index}].relatedAction" for index in (7, 13)]
+    dated = {each.path for each in linted(SHIPPED, offering) if each.rule == "no-open-hour"}
+    assert dated == {f"PlanDefinition.action[{index}].relatedAction" for index in (7, 13)}
 
 
 # --- what must not be found ------------------------------------------------------------------------------------------
-def test_a_clinics_own_copies_under_its_own_address_are_clean() -> None:
-    def rename(form: Resource) -> None:
-        form["url"] = "https://clinic.example.com/Questionnaire/phq-9"
+def own(form: str, **changes: Any) -> Resource:
+    """Give a clinic's own copy of a form."""
+    return {**copy.deepcopy(SHIPPED[form]), "url": f"https://clinic.example.com/{form}", **changes}
 
-    own = copy.deepcopy(SHIPPED[PHQ9])
-    rename(own)
-    assert mend_worthy({**SHIPPED, "own.json": own}) == []
+
+def test_a_clinics_own_copy_of_an_instrument_is_clean() -> None:
+    assert mend_worthy({**SHIPPED, "own.json": own(PHQ9)}) == []
+
+
+def test_a_clinics_own_copy_with_an_item_missing_is_not() -> None:
+    items = [each for each in SHIPPED[PHQ9]["item"] if each["linkId"] != f"/{terms.PHQ9_ITEMS[8].code}"]
+    (found,) = mend_worthy({**SHIPPED, "own.json": own(PHQ9, item=items)})
+    assert (found.file, found.path, found.rule) == ("own.json", "Questionnaire.item", "scoring")
+    assert "Item 9 of the phq-9" in found.why
 
 
 def test_published_words_are_not_graded() -> None:
@@ -534,22 +535,14 @@ def test_published_words_are_not_graded() -> None:
 
 
 def test_a_phq_2_is_known_by_its_two_items() -> None:
-    def shorten(form: Resource) -> None:
-        kept = {f"/{code.code}" for code in terms.PHQ9_ITEMS[:2]} | {"stem"}
-        form.update(url="https://clinic.example.com/Questionnaire/phq-2", version="1.0.0")
-        form["item"] = [each for each in form["item"] if each["linkId"] in kept]
-
-    own = copy.deepcopy(SHIPPED[PHQ9])
-    shorten(own)
-    assert mend_worthy({**SHIPPED, "own.json": own}) == []
+    kept = {f"/{code.code}" for code in terms.PHQ9_ITEMS[:2]} | {"stem"}
+    items = [each for each in SHIPPED[PHQ9]["item"] if each["linkId"] in kept]
+    assert mend_worthy({**SHIPPED, "own.json": own(PHQ9, item=items)}) == []
 
 
-def test_canonicals_that_every_installation_has_need_not_be_among_the_files() -> None:
-    needed = {"PlanDefinition", "ActivityDefinition", "Questionnaire"}
-    files = {name: each for name, each in SHIPPED.items() if each["resourceType"] in needed}
-    known = {f"{each['url']}|{each['version']}" for each in SHIPPED.values()}
-    assert is_clean(lint(files, CLINIC, since=SINCE, known=known))
-    assert {each.rule for each in lint(files, CLINIC, since=SINCE) if each.severity is Severity.ERROR} == {"canonical"}
+def test_what_every_installation_has_need_not_be_among_the_files() -> None:
+    assert {each.rule for each in lint(SHIPPED, CLINIC, since=SINCE)} == {"canonical", "no-open-hour"}
+    assert {each.rule for each in linted(SHIPPED)} == {"no-open-hour"}
 
 
 # --- anything else ---------------------------------------------------------------------------------------------------
@@ -567,7 +560,7 @@ JUNK = st.sampled_from(
 
 
 @given(st.lists(st.tuples(st.sampled_from(PLACES), JUNK, st.booleans()), min_size=1, max_size=3))
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_file_holds_lint_reports_and_is_as_strict_as_loading(
     monkeypatch: pytest.MonkeyPatch, changes: list[tuple[tuple[str, tuple[Any, ...]], Any, bool]]
 ) -> None:
@@ -584,7 +577,7 @@ def test_whatever_a_file_holds_lint_reports_and_is_as_strict_as_loading(
                 at[way[-1]] = junk
         except (KeyError, IndexError, TypeError):
             continue
-    assert_as_strict_as_loading(files)
+    assert_as_strict_as_loading(files, linted(files))
 
 
 # --- reading grade ---------------------------------------------------------------------------------------------------
@@ -601,7 +594,8 @@ def test_a_colon_ends_a_sentence_and_numbers_are_words() -> None:
 
 def test_the_grade_rises_with_longer_sentences_and_words() -> None:
     easy, hard = "Do not drive. Call us.", "Refrain from operating machinery until medical personnel authorise it."
-    assert reading_grade.grade([easy]) < 3 < 12 < reading_grade.grade([hard])
+    assert reading_grade.grade([easy]) < 3
+    assert reading_grade.grade([hard]) > 12
     assert reading_grade.grade([]) == reading_grade.grade(["", "..."]) == 0
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fhir_aftercare.care import reading_grade
 from fhir_aftercare.fhir import terms
 from profiles.lock import read
 
@@ -233,26 +234,13 @@ def test_what_a_restriction_tells_the_patient_is_there_in_spanish() -> None:
                 assert spanish(each["expression"], "expression"), activity["id"]
 
 
-def sentences(text: str) -> list[list[str]]:
-    return [words for part in re.split(r"[.!?:]+", text) if (words := re.findall(r"[A-Za-z0-9'-]+", part))]
-
-
-def syllables(word: str) -> int:
-    groups = re.findall(r"[aeiouy]+", word.lower())
-    silent = word.lower().endswith("e") and not word.lower().endswith("le") and len(groups) > 1
-    return max(1, len(groups) - silent)
-
-
 @pytest.mark.parametrize("text", sorted(set(english())))
 def test_no_sentence_for_patients_is_longer_than_fifteen_words(text: str) -> None:
-    assert [" ".join(words) for words in sentences(text) if len(words) > 15] == []
+    assert reading_grade.too_long(text) == []
 
 
 def test_the_words_for_patients_need_no_more_than_six_years_of_school() -> None:
-    said = [words for text in set(english()) for words in sentences(text)]
-    count = sum(len(words) for words in said)
-    grade = 0.39 * count / len(said) + 11.8 * sum(syllables(word) for words in said for word in words) / count - 15.59
-    assert grade <= 6, f"Flesch-Kincaid grade {grade:.1f}"
+    assert reading_grade.grade(set(english())) <= reading_grade.MAX_GRADE
 
 
 def test_nothing_claims_that_water_washes_the_drug_out() -> None:

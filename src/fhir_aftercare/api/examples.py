@@ -88,7 +88,7 @@ _DISCHARGE: Final[dict[str, Any]] = {
     "zone": "America/New_York",
     "recorded_by": NURSE,
 }
-DISCHARGE: Final[dict[str, Example]] = {
+ASK: Final[dict[str, Example]] = {
     "escorted": {"summary": "The patient leaves with an adult", "value": _DISCHARGE},
     "overridden": {
         "summary": "A clinician lets the patient leave before ready",
@@ -102,13 +102,37 @@ DISCHARGE: Final[dict[str, Example]] = {
             },
         },
     },
+}
+_UNRECORDED: Final[dict[str, Any]] = {
+    "patient": PATIENT,
+    "encounter": ENCOUNTER,
+    "left_at": LEFT,
+    "start": START,
+    "end": END,
+}
+DISCHARGE: Final[dict[str, Example]] = {
+    **ASK,
     "without-record": {
         "summary": "Nothing was recorded: the caller tells when the infusion was",
-        "value": {"patient": PATIENT, "encounter": ENCOUNTER, "left_at": LEFT, "start": START, "end": END},
+        "value": _UNRECORDED,
     },
 }
 BATCH: Final[dict[str, Example]] = {
-    "two": {"summary": "Two discharges", "value": {"discharges": [_DISCHARGE, DISCHARGE["without-record"]["value"]]}}
+    "two": {
+        "summary": "Two discharges that nobody reported when they happened",
+        "value": {
+            "discharges": [
+                {
+                    "patient": PATIENT,
+                    "infusion": "2026-09-09",
+                    "start": "2026-09-09T13:00:00-04:00",
+                    "end": "2026-09-09T13:40:00-04:00",
+                    "left_at": "2026-09-09T15:20:00-04:00",
+                },
+                _UNRECORDED,
+            ]
+        },
+    }
 }
 RESPONSE: Final[dict[str, Example]] = {
     "phq-9": {

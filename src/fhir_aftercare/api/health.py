@@ -69,6 +69,7 @@ def health_router(checks: Sequence[Check], clinics: Callable[[], tuple[int, int]
 
     @router.get("/livez", operation_id="livez", summary="Whether the process serves")
     async def livez() -> Live:
+        """Tell that this process takes requests. Nothing else is asked: if this fails, restart it."""
         return Live()
 
     @router.get(
@@ -79,6 +80,7 @@ def health_router(checks: Sequence[Check], clinics: Callable[[], tuple[int, int]
         responses={503: {"model": Ready, "description": "Not ready"}},
     )
     async def readyz() -> Response:
+        """Tell whether everything the service needs is there; 503 if not. A clinic's FHIR server is none of it."""
         states = await asyncio.gather(*(check.state() for check in checks))
         found = {check.name: state for check, state in zip(checks, states, strict=True)}
         running, refused = clinics()

@@ -1,38 +1,92 @@
 """What callers send and get that is not FHIR: small bodies, typed, in the field's own words.
 
-Names are those of the errors' ``where``. Shapes only: ranges and rules are ``care``'s, so every door refuses alike.
+Names are those of the errors' ``where``. Shapes only: ranges are told here, in the schema, and judged in ``care``, so
+that every door refuses alike. Nothing is guessed from another type: text is no number, and a number is no time.
 References are FHIR references relative to the clinic's server (``Patient/42``), times carry their offset.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
+from fhir_aftercare.api.previews import ID, MOMENT_PATTERN, QUESTIONNAIRE_RESPONSE
 from fhir_aftercare.care.escalation import Reason
-from fhir_aftercare.care.infusion import Check, Dissociation, Escort, InfusionRecord, InfusionStatus, Route
+from fhir_aftercare.care.infusion import (
+    DECIMALS,
+    LIMITS,
+    Check,
+    Dissociation,
+    Escort,
+    InfusionRecord,
+    InfusionStatus,
+    Route,
+)
 from fhir_aftercare.care.instruments import Score
 from fhir_aftercare.care.readiness import Override, Panel
-from fhir_aftercare.errors import ProtocolFault
+from fhir_aftercare.errors import InvalidInput, ProtocolFault
 from fhir_aftercare.flows.discharge import Discharged, DischargeRequest
 from fhir_aftercare.flows.receive_response import Received
 from fhir_aftercare.flows.record_infusion import Recorded, RecordRequest
 
-_ID = "[A-Za-z0-9.-]{1,64}"
-PatientRef = Annotated[str, Field(pattern=f"^Patient/{_ID}$", examples=["Patient/42"])]
-EncounterRef = Annotated[str, Field(pattern=f"^Encounter/{_ID}$", examples=["Encounter/7"])]
+# RFC 3339 in the centuries that patients live in. The offset may be missing here: then it is a ``MissingZone``.
+_MOMENT = re.compile(r"(?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?")
+# The id of an encounter's administration where the caller gives none.
+_ONLY_INFUSION = "1"
+# Not blank, and nothing that no screen shows: FHIR wants strings to say something.
+_SAYS_SOMETHING = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _moment(value: Any) -> Any:
+    if isinstance(value, datetime) or (isinstance(value, str) and _MOMENT.fullmatch(value)):
+        return value
+    raise PydanticCustomError("moment", "Input should be a date and time with its offset, as RFC 3339 writes them")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        return value
+    raise PydanticCustomError("number", "Input should be a number")
+
+
+def _limits(name: str, description: str) -> WithJsonSchema:
+    limit = LIMITS[name]
+    return WithJsonSchema(
+        {
+            "type": "number" if name in DECIMALS else "integer",
+            "minimum": int(limit.low),
+            "maximum": int(limit.high),
+            "description": description,
+        }
+    )
+
+
+PatientRef = Annotated[str, Field(pattern=f"^Patient/{ID}$", examples=["Patient/42"])]
+EncounterRef = Annotated[str, Field(pattern=f"^Encounter/{ID}$", examples=["Encounter/7"])]
 PersonRef = Annotated[
-    str, Field(pattern=f"^(Practitioner|PractitionerRole)/{_ID}$", examples=["Practitioner/9"], max_length=90)
+    str, Field(pattern=f"^(Practitioner|PractitionerRole)/{ID}$", examples=["Practitioner/9"], max_length=90)
 ]
-ResourceId = Annotated[str, Field(pattern=f"^{_ID}$")]
-Words = Annotated[str, Field(min_length=1, max_length=1000)]
-Name = Annotated[str, Field(min_length=1, max_length=200)]
+ResourceId = Annotated[str, Field(pattern=f"^{ID}$")]
+Words = Annotated[str, Field(min_length=1, max_length=1000, pattern=_SAYS_SOMETHING)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=_SAYS_SOMETHING)]
 InfusionId = Annotated[str, Field(pattern="^[A-Za-z0-9._-]{1,64}$")]
-Zone = Annotated[str, Field(max_length=64, examples=["America/New_York"], description="IANA zone.")]
+Zone = Annotated[
+    str,
+    Field(pattern="^[A-Za-z0-9_+/-]{1,64}$", examples=["America/New_York"], description="IANA zone."),
+]
 Language = Annotated[Literal["en", "es"], Field(description="Language of what the patient reads.")]
-Moment = Annotated[datetime, Field(examples=["2026-09-16T13:40:00-04:00"], description="With its offset.")]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": MOMENT_PATTERN}),
+    Field(examples=["2026-09-16T13:40:00-04:00"], description="With its offset."),
+]
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[Decimal, BeforeValidator(_number)]
 
 
 class Body(BaseModel):
@@ -47,7 +101,7 @@ class EscortIn(Body):
     name: Name | None = None
     relationship: Name | None = None
     phone: Name | None = None
-    arranged: bool = False
+    arranged: StrictBool = False
 
     def escort(self) -> Escort:
         """Give it as the record has it."""
@@ -58,29 +112,31 @@ class CheckIn(Body):
     """One row of the sheet: everything observed at one instant. Leave out what was not observed: it is not 0."""
 
     at: Moment
-    id: Annotated[str | None, Field(max_length=64, description="Of the row, so that its time can be corrected.")] = None
-    systolic: int | None = Field(default=None, description="mm[Hg]")
-    diastolic: int | None = Field(default=None, description="mm[Hg]")
-    mean_pressure: int | None = Field(default=None, description="mm[Hg]")
-    heart_rate: int | None = Field(default=None, description="/min")
-    respiratory_rate: int | None = Field(default=None, description="/min")
-    spo2: int | None = Field(default=None, description="%")
-    oxygen_flow: Decimal | None = Field(default=None, description="L/min")
-    oxygen_concentration: Decimal | None = Field(default=None, description="%")
-    weight: Decimal | None = Field(default=None, description="kg")
-    temperature: Decimal | None = Field(default=None, description="Cel")
+    id: Annotated[Name, Field(max_length=64, description="Of the row, so that its time can be corrected.")] | None = (
+        None
+    )
+    systolic: Annotated[Whole, _limits("systolic", "mm[Hg]; above the diastolic pressure")] | None = None
+    diastolic: Annotated[Whole, _limits("diastolic", "mm[Hg]; both pressures or none")] | None = None
+    mean_pressure: Annotated[Whole, _limits("mean_pressure", "mm[Hg]")] | None = None
+    heart_rate: Annotated[Whole, _limits("heart_rate", "/min")] | None = None
+    respiratory_rate: Annotated[Whole, _limits("respiratory_rate", "/min")] | None = None
+    spo2: Annotated[Whole, _limits("spo2", "%")] | None = None
+    oxygen_flow: Annotated[Number, _limits("oxygen_flow", "L/min; 0 is room air")] | None = None
+    oxygen_concentration: Annotated[Number, _limits("oxygen_concentration", "%")] | None = None
+    weight: Annotated[Number, _limits("weight", "kg")] | None = None
+    temperature: Annotated[Number, _limits("temperature", "Cel")] | None = None
     dissociation: Dissociation | None = None
-    cadss_total: int | None = Field(default=None, description="0 to 92")
-    cadss_6: int | None = Field(default=None, description="0 to 24")
-    moaa_s: int | None = Field(default=None, description="0 to 5; 5 is awake")
-    nausea: int | None = Field(default=None, description="0 to 10")
-    vomiting: int | None = Field(default=None, description="Times")
-    oriented: bool | None = Field(default=None, description="To person, place, time and situation")
-    walks_unaided: bool | None = None
-    no_acute_suicidal_intent: bool | None = None
-    escort_present: bool | None = None
-    written_instructions: bool | None = None
-    emergency_contact: bool | None = None
+    cadss_total: Annotated[Whole, _limits("cadss_total", "CADSS, 23 items")] | None = None
+    cadss_6: Annotated[Whole, _limits("cadss_6", "CADSS-6")] | None = None
+    moaa_s: Annotated[Whole, _limits("moaa_s", "MOAA/S; 5 is awake")] | None = None
+    nausea: Annotated[Whole, _limits("nausea", "0 is none")] | None = None
+    vomiting: Annotated[Whole, _limits("vomiting", "Times")] | None = None
+    oriented: Annotated[StrictBool, Field(description="To person, place, time and situation")] | None = None
+    walks_unaided: StrictBool | None = None
+    no_acute_suicidal_intent: StrictBool | None = None
+    escort_present: StrictBool | None = None
+    written_instructions: StrictBool | None = None
+    emergency_contact: StrictBool | None = None
     recorded_by: PersonRef | None = None
 
 
@@ -89,13 +145,18 @@ class InfusionIn(Body):
 
     patient: PatientRef
     encounter: EncounterRef | None = None
-    infusion: InfusionId = Field(
-        default="1", description="Your id of this administration; needed where there is no encounter."
+    infusion: InfusionId | None = Field(
+        default=None, description="Your id of this administration; needed where there is no encounter."
     )
     status: InfusionStatus
     start: Moment
     end: Moment | None = None
-    dose_mg: Decimal | None = None
+    dose_mg: (
+        Annotated[
+            Number, WithJsonSchema({"type": "number", "exclusiveMinimum": 0, "maximum": 1000, "description": "mg"})
+        ]
+        | None
+    ) = None
     route: Route | None = None
     checks: Annotated[list[CheckIn], Field(max_length=200)] = Field(default_factory=list)
     escort: EscortIn | None = None
@@ -105,7 +166,9 @@ class InfusionIn(Body):
     reason: Words | None = Field(default=None, description="Why values are corrected.")
 
     def request(self) -> RecordRequest:
-        """Give it as the flow takes it."""
+        """Give it as the flow takes it. Raises ``InvalidInput`` if neither encounter nor id names the infusion."""
+        if self.infusion is None and self.encounter is None:
+            raise InvalidInput("Without an encounter the infusion needs an id of its own.", where="infusion")
         record = InfusionRecord(
             start=self.start,
             end=self.end,
@@ -114,7 +177,7 @@ class InfusionIn(Body):
             route=self.route,
             checks=tuple(Check(**each.model_dump()) for each in self.checks),
             escort=self.escort.escort() if self.escort else None,
-            infusion=self.infusion,
+            infusion=self.infusion or _ONLY_INFUSION,
             recorded_by=self.recorded_by,
         )
         return RecordRequest(
@@ -192,11 +255,11 @@ class DischargeIn(Body):
     escort: Literal["present", "left-alone"] | None = Field(default=None, description="Null: nobody said.")
     escort_person: EscortIn | None = None
     override: OverrideIn | None = None
-    sedatives_given: bool = False
+    sedatives_given: StrictBool = False
     start: Moment | None = Field(default=None, description="Of the infusion, where no record of the drug has it.")
     end: Moment | None = Field(default=None, description="Of the infusion, where no record of the drug has it.")
     zone: Zone | None = Field(default=None, description="Where the patient sleeps tonight.")
-    zone_unsure: bool = False
+    zone_unsure: StrictBool = False
     language: Language | None = None
     recorded_by: PersonRef | None = None
 
@@ -366,3 +429,4 @@ class ResponseOut(BaseModel):
 
 
 FhirBody = Annotated[dict[str, Any], Field(description="A FHIR R4 resource.")]
+ResponseBody = Annotated[dict[str, Any], WithJsonSchema(QUESTIONNAIRE_RESPONSE)]

@@ -6,10 +6,11 @@ Use ``responses=errors(NotFound, *FROM_FHIR)`` on a route. What follows from its
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare import errors as tree
-from fhir_aftercare.api import faults
+from fhir_aftercare.api import document, faults
 from fhir_aftercare.api.catalogue import CATALOGUE, Entry
 from fhir_aftercare.api.problems import FHIR_JSON, PROBLEM_JSON, Unexpected, title_of
 from fhir_aftercare.store.faults import StoreUnavailable
@@ -131,11 +132,10 @@ def _complete(schema: dict[str, Any]) -> None:
     schemas = schema.setdefault("components", {}).setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
     schemas.pop("ValidationError", None)
-    schemas |= {"Problem": dict(PROBLEM_SCHEMA), "OperationOutcome": dict(OUTCOME_SCHEMA)}
-    for path in schema.get("paths", {}).values():
-        for operation in path.values():
-            if isinstance(operation, dict) and "responses" in operation:
-                _describe(operation)
+    schemas |= {"Problem": deepcopy(PROBLEM_SCHEMA), "OperationOutcome": deepcopy(OUTCOME_SCHEMA)}
+    for operation in document.operations(schema):
+        _describe(operation)
+    document.finish(schema)
 
 
 def _describe(operation: dict[str, Any]) -> None:

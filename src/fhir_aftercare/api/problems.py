@@ -79,11 +79,7 @@ def answer(raised: Exception, scope: Scope) -> Response:
     error = as_error(raised)
     status = raised.status_code if isinstance(raised, HTTPException) else error.status
     scope[CODE] = error.code
-    if isinstance(error, Unexpected):
-        # Described here and not by whatever renders the logs: a renderer nobody configured prints the values of locals.
-        log.error("unexpected error", code=error.code, route=route_template(scope), fault=describe(raised))
-    elif status >= 500:
-        log.warning("request failed", code=error.code, status=status, error=type(error).__name__, **_upstream(error))
+    note(raised, scope, status)
     if isinstance(raised, HTTPException) and raised.headers:
         headers = dict(raised.headers)
     else:
@@ -94,6 +90,16 @@ def answer(raised: Exception, scope: Scope) -> Response:
     if prefers_fhir(scope):
         return Response(orjson.dumps(operation_outcome(error, request_id(scope))), status, headers, FHIR_JSON)
     return Response(orjson.dumps(problem(error, request_id(scope), status)), status, headers, PROBLEM_JSON)
+
+
+def note(raised: Exception, scope: Scope, status: int) -> None:
+    """Log an exception that was answered with ``status``, if it is a fault of ours."""
+    error = as_error(raised)
+    if isinstance(error, Unexpected):
+        # Described here and not by whatever renders the logs: a renderer nobody configured prints the values of locals.
+        log.error("unexpected error", code=error.code, route=route_template(scope), fault=describe(raised))
+    elif status >= 500:
+        log.warning("request failed", code=error.code, status=status, error=type(error).__name__, **_upstream(error))
 
 
 def as_error(raised: BaseException) -> AftercareError:

@@ -6,15 +6,16 @@ resources of them is ``fhir.apply``'s.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from fhir_aftercare.care.timing import Window, in_staff_hours, same_local_day, utc
+from fhir_aftercare.care.timing import Window, in_staff_hours, local, same_local_day, utc
 from fhir_aftercare.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from fhir_aftercare.care.timing import OpenHours
 
 EscortState = Literal["named", "present", "not-recorded", "left-alone"]
+
+# Staff work that is due must have been possible for this long (design §9.18).
+_ONE_OPEN_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Episode:
     def of(cls, clinic: str, encounter: str | None, infusion: str | None, number: int = 1) -> Episode:
         """Give the episode of an encounter reference, or of an infusion id; ``InvalidInput`` if both are missing."""
         if encounter:
-            return cls(clinic, encounter.rsplit("/", 1)[-1], number)
+            return cls(clinic, encounter.partition("/_history/")[0].rsplit("/", 1)[-1], number)
         if infusion:
             return cls(clinic, f"infusion:{infusion}", number)
         raise InvalidInput("Without an encounter the infusion needs an id of its own.", where="infusion")
@@ -82,44 +86,63 @@ def estimate_end(
     Believed: the encounter's end, on the same local day and less than ``estimated_end_max`` (8 h) after the start.
     Otherwise the time of leaving, which no instruction may be shorter than.
     """
-    if encounter_end is not None and utc(start) <= utc(encounter_end) < utc(start) + policy.estimated_end_max:
-        return encounter_end, same_local_day(start, encounter_end, zone)
+    if (
+        encounter_end is not None
+        and utc(start) <= utc(encounter_end) < utc(start) + policy.estimated_end_max
+        and same_local_day(start, encounter_end, zone)
+    ):
+        return encounter_end, True
     return max(left_at, start, key=utc), False
 
 
-def episode_number(earlier_ends: Iterable[datetime], start: datetime, gap: timedelta) -> int:
-    """Give the number of the episode that begins at or includes ``start``, from the ends of the encounter's infusions.
+def episode_number(earlier: Iterable[datetime], at: datetime, gap: timedelta) -> int:
+    """Give the number of the episode the infusion of ``at`` belongs to, from the times of the encounter's infusions.
 
-    Infusions less than ``gap`` apart are one episode (two administrations before the patient leaves, design §9.2).
+    All of them are starts, or all are ends. Infusions at most ``gap`` apart are one episode (two administrations before
+    the patient leaves, design §9.2).
     """
-    begins = utc(start)
-    number, last = 1, None
-    for end in sorted(utc(each) for each in earlier_ends):
-        if end > begins:
-            break
-        if last is not None and end - last > gap:
-            number += 1
-        last = end
-    if last is not None and begins - last > gap:
-        number += 1
-    return number
+    times = sorted(utc(each) for each in earlier)
+    row = [*(each for each in times if each <= utc(at)), utc(at)]
+    return 1 + sum(later - before > gap for before, later in pairwise(row))
 
 
-def made_possible(window: Window, now: datetime, hours: OpenHours | None) -> Window | None:
+def made_possible(
+    window: Window, now: datetime, hours: OpenHours | None = None, *, staff: bool = False, lapses: bool = True
+) -> Window | None:
     """Give the window of an action that is looked at late, or None if nothing is left to do (design §10.7).
 
-    A window that is still open stays. One that has passed is never an instruction of the past: staff's work (``hours``
-    given) becomes due now, in the next open hours; anything else is left out.
+    What a patient is asked, or must not do, stays until it is over and is then left out: never an instruction of the
+    past. ``staff`` is work of people: once it was due it is due now, in as much time as it would have had. With
+    ``hours`` it is theirs too, and falls into these open hours: with less than one of them left it is due anew, for
+    nothing fails before one open hour has passed (design §9.18). Other work of staff is left out when it has expired,
+    unless it does not ``lapse``.
     """
-    if utc(window.expires or window.due or window.target) > utc(now):
-        return window
-    if hours is None:
+    last = window.due or window.target
+    if hours is None and utc(window.expires or last) <= utc(now) and (lapses or not staff):
         return None
-    last = utc(window.due or window.target)
-    length = last - utc(window.opens or window.target)
-    grace = utc(window.expires) - last if window.expires else timedelta(0)
-    due = utc(now) + max(length, timedelta(hours=1))
-    return in_staff_hours(Window(opens=now, target=now, due=due, expires=due + grace), hours)
+    if hours is not None:
+        return window if _enough_left(window, last, now, hours) else in_staff_hours(_due_now(window, last, now), hours)
+    if not staff or utc(last) > utc(now):
+        return window
+    late = _due_now(window, last, now)
+    return replace(late, opens=window.opens, expires=_later(window.expires, late.expires))
+
+
+def _enough_left(window: Window, last: datetime, now: datetime, hours: OpenHours) -> bool:
+    """Tell whether staff can still do it in one open hour; what has not begun was given its hours already."""
+    if utc(now) <= utc(window.opens or window.target):
+        return True
+    return utc(last) > utc(now) and hours.open_time(now, last) >= _ONE_OPEN_HOUR
+
+
+def _due_now(window: Window, last: datetime, now: datetime) -> Window:
+    due = utc(now) + max(utc(last) - utc(window.opens or window.target), _ONE_OPEN_HOUR)
+    grace = utc(window.expires) - utc(last) if window.expires else None
+    return Window(opens=now, target=now, due=due, expires=due + grace if grace is not None else None)
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((each for each in (one, other) if each is not None), key=utc, default=None)
 
 
 T = TypeVar("T")
@@ -137,31 +160,33 @@ class Occurrence(Generic[T]):
 
 
 def select_forms(
-    occurrences: Sequence[Occurrence[T]], last_infusion: datetime, days_apart: int, zone: ZoneInfo
+    occurrences: Sequence[Occurrence[T]],
+    last_infusion: datetime,
+    days_apart: int,
+    zone: ZoneInfo,
+    asked: Mapping[str, Sequence[datetime]] | None = None,
 ) -> list[Occurrence[T]]:
     """Give the occurrences that are asked, in order of time (clinical §2.3, design §9.3).
 
     The weekly forms on the course clock run until the tail takes over, seven days after the last infusion; two forms of
-    one family are never less than ``days_apart`` calendar days apart, and the earlier one wins.
+    one family are never less than ``days_apart`` calendar days apart, and the earlier one wins. ``asked`` is what was
+    asked under earlier infusions' tails (times by family) and keeps its distance too; None if that is not known: then
+    what was to come before the last infusion is not asked again. Give all occurrences, also those that are over.
     """
     tails: dict[str, datetime] = {}
     for each in occurrences:
         if not each.on_course_clock:
-            tails[each.family] = min(tails.get(each.family, each.window.target), each.window.target)
+            tails[each.family] = min(tails.get(each.family, each.window.target), each.window.target, key=utc)
+    days = {family: [local(at, zone).date() for at in times] for family, times in (asked or {}).items()}
     kept: list[Occurrence[T]] = []
-    last: dict[str, datetime] = {}
     for each in sorted(occurrences, key=lambda one: (utc(one.window.target), not one.on_course_clock, one.number)):
-        if each.on_course_clock and each.family in tails and each.window.target > tails[each.family]:
+        target, tail, taken = each.window.target, tails.get(each.family), days.setdefault(each.family, [])
+        if each.on_course_clock and tail is not None and utc(target) > utc(tail):
             continue
-        before = last.get(each.family)
-        if before is not None and _days_between(before, each.window.target, zone) < days_apart:
+        day = local(target, zone).date()
+        if any(abs((day - other).days) < days_apart for other in taken):
             continue
-        if not each.on_course_clock and each.window.target <= last_infusion:
-            continue
-        last[each.family] = each.window.target
-        kept.append(each)
+        taken.append(day)
+        if asked is not None or utc(target) > utc(last_infusion):
+            kept.append(each)
     return kept
-
-
-def _days_between(earlier: datetime, later: datetime, zone: ZoneInfo) -> int:
-    return (later.astimezone(zone).date() - earlier.astimezone(zone).date()).days

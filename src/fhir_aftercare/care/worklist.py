@@ -1,7 +1,7 @@
 """The clinic's worklist: what comes first, when a call is tried again, and when it counts as not reached.
 
-Escalated by level, then overdue by age, then due, then coming (design §4.5, ui screen 3). All of it is computed from the
-clock and never stored (design §9.12). Which Tasks there are is ``flows/``'s; what they look like in the chart ``fhir/``'s.
+Escalated by level, then overdue by age, then due, then coming (design §4.5). All of it is computed from the clock and
+never stored (design §9.12). Which Tasks there are is ``flows/``'s to say, what they look like in the chart ``fhir/``'s.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Waiting:
     due: datetime | None
 
 
+UNREACHABLE: Final = "call-unreachable"  # the key of the reason that a call was not reached
+
 # Where it stands: the group (the levels above routine, then the times), the due second, the id. No two are alike.
 Place = tuple[int, int, str]
 
@@ -52,12 +54,12 @@ _ESCALATED: Final = {Level.STAT: 0, Level.ASAP: 1, Level.URGENT: 2}
 _TIMES: Final = {WorkState.OVERDUE: 3, WorkState.DUE: 4, WorkState.COMING: 5}
 GROUPS: Final = len(_ESCALATED) + len(_TIMES)
 # Work that is due some time, nobody said when, comes after all that is.
-_NEVER: Final = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
+NEVER: Final = int(datetime.max.replace(microsecond=0, tzinfo=UTC).timestamp())
 
 
-def group_of(what: Level | WorkState) -> int:
-    """Give the group of a level above routine, or of a state in time (not of ``ESCALATED``, which has three)."""
-    return _ESCALATED[what] if isinstance(what, Level) else _TIMES[what]
+def first_group(state: WorkState) -> int:
+    """Give the first of the groups that are listed under a state: escalated has one for each level."""
+    return _TIMES.get(state, 0)
 
 
 def states_of(work: Waiting, now: datetime) -> frozenset[WorkState]:
@@ -80,8 +82,8 @@ def state_of(work: Waiting, now: datetime) -> WorkState:
 def place_of(work: Waiting, now: datetime) -> Place:
     """Give where it stands in the list; places are compared as tuples. Within a group the longest due is first."""
     state = state_of(work, now)
-    group = group_of(work.level if state is WorkState.ESCALATED else state)
-    due = _NEVER if work.due is None else int(utc(work.due).timestamp())
+    group = _ESCALATED[work.level] if state is WorkState.ESCALATED else _TIMES[state]
+    due = NEVER if work.due is None else int(utc(work.due).timestamp())
     return group, due, work.id
 
 
@@ -123,7 +125,7 @@ class Earliest(Generic[T]):
 
 
 def next_try(wanted: datetime, now: datetime, hours: OpenHours, expires: datetime | None) -> datetime:
-    """Give when a call is due again: as wanted, in the clinic's open hours, never past its expiry; in the clinic's zone.
+    """Give when a call is due again: as wanted, in open hours, never past its expiry. In the clinic's zone.
 
     A time in closed hours becomes the next opening. What would be past the expiry is due when the clinic closes for the
     last time before it, or at the expiry itself if it does not open until then (design §9.18).
@@ -150,11 +152,11 @@ def unreachable(what: str, unanswered: int, now: datetime, policy: Policy, hours
     ``what`` names the call, without patient data. Due by the end of the next business day (clinical §2.5).
     """
     source = "clinical §2.5, design §10.4"
-    times = "1 attempt" if unanswered == 1 else f"{unanswered} attempts"
+    times = f" in {unanswered} attempt{'s' if unanswered > 1 else ''}" if unanswered else ""
     return Reason(
-        key="call-unreachable",
+        key=UNREACHABLE,
         level=Level.URGENT,
         deadline=business_deadline(now, policy.unreached_business_days, hours),
-        text=f"{what}: not reached in {times}. Try the second contact, and decide what is to be done. [{source}]",
+        text=f"{what}: not reached{times}. Try the second contact, and decide what is to be done. [{source}]",
         source=source,
     )

@@ -159,7 +159,7 @@ class Applying:
         zones = self.facts.zones if _is_restriction(action) else self.facts.zones[:1]
         try:
             parts = [
-                self._part(action, related, anchors[related.anchor], zone, occurrence)
+                self._part(action, related, anchors.get(related.anchor), zone, occurrence)
                 for related in action.related
                 for zone in zones
             ]
@@ -167,7 +167,9 @@ class Applying:
             raise self.fault(fault.message, action) from fault
         return _in_zone(latest(parts), self.facts.zone)
 
-    def _part(self, action: Action, related: Related, anchor: Anchor, zone: ZoneInfo, occurrence: int) -> Window:
+    def _part(self, action: Action, related: Related, anchor: Anchor | None, zone: ZoneInfo, occurrence: int) -> Window:
+        if anchor is None:
+            raise self.fault(f"{related.anchor} is no anchor.", action)
         start = anchor.end if related.relationship == "after-end" else anchor.start
         if start is None:
             raise self.fault("The action hangs on the infusion's end, which is not recorded.", action)
@@ -195,7 +197,7 @@ class Applying:
             language = self.facts.language if dynamic.path == "patientInstruction" else "en"
             chosen = language if language in dynamic.expressions else "en"
             for spoken, expression in dynamic.expressions.items():
-                text = self._said(action, activity, expression, language if spoken == chosen else spoken, window)
+                text = self._said(action, activity, expression, language if spoken == chosen else "en", window)
                 if spoken == chosen:
                     found[dynamic.path] = text
         return found
@@ -230,7 +232,7 @@ def propose(protocol: Protocol, plan: Plan, facts: Facts, based_on: str) -> Prop
     ``care.plan.made_possible``. Raises ``ProtocolFault`` if any part of the plan cannot be evaluated, whether or not it
     would apply.
     """
-    applying = Applying(protocol, plan, facts, based_on, {name: facts.anchor for name in plan.anchors})
+    applying = Applying(protocol, plan, facts, based_on, dict.fromkeys(plan.anchors, facts.anchor))
     dated: dict[str, Window] = {}
     nested: list[str] = []
     dropped: dict[str, str] = {}
@@ -294,7 +296,9 @@ def _lapses(applying: Applying, action: Action) -> bool:
 
 
 def _about(facts: Facts, concerns: str | None, windows: Mapping[str, Window]) -> str | None:
-    return facts.identifiers.full_url("activity", *facts.episode.key, concerns) if concerns in windows else None
+    if concerns is None or concerns not in windows:
+        return None
+    return facts.identifiers.full_url("activity", *facts.episode.key, concerns)
 
 
 def _is_restriction(action: Action) -> bool:

@@ -51,9 +51,14 @@ class Transaction:
     _shared: set[str] = field(default_factory=set)
 
     @property
+    def own(self) -> list[Resource]:
+        """The entries that belong to this decision alone."""
+        return [entry for entry in self.entries if entry["fullUrl"] not in self._shared]
+
+    @property
     def empty(self) -> bool:
         """Whether there is nothing to write but what is shared by all decisions."""
-        return all(entry["fullUrl"] in self._shared for entry in self.entries)
+        return not self.own
 
     def create(self, resource: Resource, full_url: str, *, shared: bool = False, tag: bool = False) -> str:
         """Add a conditional create by the resource's first identifier (or by its first ``meta.tag``), and give its urn.
@@ -69,18 +74,21 @@ class Transaction:
         return full_url
 
     def update(self, resource: Resource, before: Resource) -> str:
-        """Add an update of the version ``before``, and give the reference ``Type/id``."""
+        """Add an update of the version ``before``, and give the reference ``Type/id``.
+
+        A second one replaces the first, so it must build on ``current``. One that changes nothing is left out. Raises
+        ``CheckFailed`` without the version that is replaced.
+        """
         version = (before.get("meta") or {}).get("versionId")
         if not version:
             raise CheckFailed("An update needs the version it replaces.", where=resource["resourceType"])
         reference = f"{resource['resourceType']}/{resource['id']}"
         request = {"method": "PUT", "url": reference, "ifMatch": f'W/"{version}"'}
         entry = {"fullUrl": reference, "resource": resource, "request": request}
-        for index, other in enumerate(self.entries):
-            if other["fullUrl"] == reference:
-                self.entries[index] = entry
-                break
-        else:
+        known = next((index for index, other in enumerate(self.entries) if other["fullUrl"] == reference), None)
+        if known is not None:
+            self.entries[known] = entry
+        elif resource != before:
             self.entries.append(entry)
             self.existing[reference] = before
         return reference
@@ -92,7 +100,7 @@ class Transaction:
 
     def written(self) -> list[tuple[str, Resource]]:
         """Give what belongs to this decision: reference (``urn:uuid`` or ``Type/id``) and resource."""
-        return [(entry["fullUrl"], entry["resource"]) for entry in self.entries if entry["fullUrl"] not in self._shared]
+        return [(entry["fullUrl"], entry["resource"]) for entry in self.own]
 
     def bundle(self) -> Resource:
         """Give the Bundle to send. An update needs no fullUrl: it is known by its request."""

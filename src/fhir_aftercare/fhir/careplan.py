@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from html import escape
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from fhir_aftercare.care.status import check_move
 from fhir_aftercare.fhir import terms
-from fhir_aftercare.fhir.tasks import instant, period
+from fhir_aftercare.fhir.tasks import instant, moment, period
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,8 @@ Kind = Literal["infusion", "course"]
 
 _CATEGORY = {"infusion": terms.INFUSION_PLAN, "course": terms.COURSE_PLAN}
 _PROFILE = {"infusion": terms.PROFILE_INFUSION_PLAN, "course": terms.PROFILE_COURSE_PLAN}
+# Extensions that no one but this software writes.
+_OURS = frozenset({terms.EXT_PLAN_TIMEZONE, terms.EXT_ANCHOR_ESTIMATED, terms.EXT_POLICY_HASH})
 ENDED = frozenset({"revoked", "entered-in-error"})
 
 
@@ -79,24 +82,53 @@ def make_plan(facts: PlanFacts) -> Resource:
 
 
 def activated(draft: Resource, facts: PlanFacts) -> Resource:
-    """Give a draft as the active plan it becomes; whatever else stands in it is kept."""
+    """Give a draft as the active plan it becomes; what a clinician added or changed in it stays.
+
+    Ours are the narrative (a clinician's own follows it), the start of the period, our extensions, and what is missing.
+    Raises ``IllegalMove`` if it is no draft any more.
+    """
     check_move("CarePlan", draft["status"], "active")
-    found = copy.deepcopy(draft)
-    wanted = make_plan(facts)
+    found, wanted = copy.deepcopy(draft), make_plan(facts)
     found["status"] = "active"
-    for name in ("text", "period", "partOf", "title", "addresses"):
-        if name in wanted:
-            found[name] = wanted[name]
-    ours = {each["url"] for each in wanted["extension"]}
-    found["extension"] = [e for e in found.get("extension") or () if e.get("url") not in ours] + wanted["extension"]
+    found["text"] = _narrative_with(found.get("text"), wanted["text"])
+    found.setdefault("title", wanted["title"])
+    if "period" in wanted:
+        found["period"] = _period_with(found.get("period") or {}, wanted["period"])
+    for name in ("instantiatesCanonical", "partOf", "addresses", "goal"):
+        given = found.get(name) or []
+        added = [each for each in wanted.get(name) or () if each not in given]
+        if added:
+            found[name] = [*given, *added]
+    found["extension"] = [e for e in found.get("extension") or () if e.get("url") not in _OURS] + wanted["extension"]
     return with_activities(found, facts.activities)
+
+
+def _narrative_with(before: Resource | None, ours: Resource) -> Resource:
+    """A narrative that was generated is made anew; the words of a person are kept, below ours."""
+    if not before or before.get("status") == "generated" or not before.get("div"):
+        return ours
+    opening, closing = ours["div"].split(">", 1)[0] + ">", "</div>"
+    inside = ours["div"][len(opening) : -len(closing)]
+    return {**before, "status": "additional", "div": f"{opening}{inside}{before['div']}{closing}"}
+
+
+def _period_with(before: Resource, ours: Resource) -> Resource:
+    """Start where the infusion ended; end with the last thing that is asked, or later if somebody said so."""
+    ends = [each["end"] for each in (before, ours) if "end" in each]
+    return {**before, **ours, "end": max(ends, key=_end_order)} if ends else {**before, **ours}
+
+
+def _end_order(text: str) -> tuple[str, float]:
+    """A date without a time of day ends after every instant of it."""
+    at = moment(text)
+    return (text[:10], at.timestamp() if at is not None else inf)
 
 
 def with_activities(plan: Resource, references: Sequence[str]) -> Resource:
     """Give the plan with activities that it does not list yet."""
     found = copy.deepcopy(plan)
     listed = {(each.get("reference") or {}).get("reference") for each in found.get("activity") or ()}
-    fresh = [{"reference": {"reference": each}} for each in references if each not in listed]
+    fresh = [{"reference": {"reference": each}} for each in dict.fromkeys(references) if each not in listed]
     if fresh:
         found["activity"] = [*(found.get("activity") or ()), *fresh]
     return found

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.plan import Anchor, Occurrence, select_forms
-from fhir_aftercare.care.timing import local
-from fhir_aftercare.errors import ProtocolFault
+from fhir_aftercare.care.timing import local, utc
+from fhir_aftercare.errors import OutOfRange, ProtocolFault
 from fhir_aftercare.fhir import tasks, terms
-from fhir_aftercare.fhir.apply import Applying, Facts, Wanted, text_in
+from fhir_aftercare.fhir.apply import Applying
+from fhir_aftercare.fhir.definitions import Form
+from fhir_aftercare.fhir.facts import Facts, Wanted, text_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from fhir_aftercare.fhir.definitions import Action, GoalTarget, Plan, Protocol
 
 Resource = dict[str, Any]
+
+# Nobody has acted on a Task of this status.
+_WAITING = frozenset({"requested", "ready"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,43 +63,78 @@ class CourseProposal:
     coming: tuple[Coming, ...]
 
 
-def propose_course(protocol: Protocol, plan: Plan, facts: Facts, course: Course) -> CourseProposal:
+def propose_course(
+    protocol: Protocol, plan: Plan, facts: Facts, course: Course, there: Sequence[Resource] | None = None
+) -> CourseProposal:
     """Give the form Tasks of a course that open within the clinic's horizon, and the forms that come after.
 
+    ``there`` are the Tasks of the course, open and closed: what was asked under the tail of an earlier infusion keeps
+    its distance to what is asked now. Without them what was to come before the last infusion is taken as asked.
     Raises ``ProtocolFault`` if any part of the plan cannot be evaluated.
     """
-    applying = Applying(protocol, plan, facts, course.reference)
+    applying = Applying(protocol, plan, facts, course.reference, _anchors(plan, course))
     policy = facts.clinic.policy
-    chosen = select_forms(_possible(applying, course), course.last_end, policy.min_days_between_forms, facts.zone)
-    horizon = facts.now + policy.horizon
+    occurrences = _occurrences(applying)
+    asked = _asked(there, occurrences, facts, course) if there is not None else None
+    chosen = select_forms(occurrences, course.last_end, policy.min_days_between_forms, facts.zone, asked)
+    horizon = utc(facts.now) + policy.horizon
     wanted: list[Wanted] = []
     coming: list[Coming] = []
     for each in chosen:
-        opens = each.window.opens or each.window.target
-        if opens <= horizon:
-            wanted.append(applying.make(each.action, each.window, form_key(course, each)))
+        window = applying.possible(each.action, each.window)
+        if window is None:
+            continue
+        opens = window.opens or window.target
+        if utc(opens) <= horizon:
+            wanted.append(applying.make(each.action, window, form_key(course, each)))
         else:
             title = text_in(each.action.titles, facts.language)
-            coming.append(Coming(each.action.id, each.number, title, opens, each.window.due or each.window.target))
+            coming.append(Coming(each.action.id, each.number, title, opens, window.due or window.target))
     return CourseProposal(tuple(wanted), tuple(coming))
 
 
-def _possible(applying: Applying, course: Course) -> list[Occurrence[Action]]:
-    """Give every occurrence of every form that applies and can still be answered."""
-    plan, found = applying.plan, []
-    anchors = _anchors(plan, course)
-    for action in plan.actions:
-        if action.is_anchor or not applying.applies(action):
+def _occurrences(applying: Applying) -> list[Occurrence[Action]]:
+    """Give every occurrence of every form that applies, whether it is over or yet to come."""
+    found = []
+    start = applying.plan.anchors[0]
+    for action in applying.plan.actions:
+        if action.is_anchor:
             continue
-        if action.definition is None or not applying.protocol.is_form(action.definition):
-            raise applying.fault("Only forms are repeated in a course.", action)
-        on_course_clock = all(related.anchor == plan.anchors[0] for related in action.related)
-        family = action.definition.partition("|")[0]
-        for number in range(action.repeat.count if action.repeat else 1):
-            window = applying.window(action, anchors, number)
-            if window is not None:
-                found.append(Occurrence(action, number, window, family, on_course_clock))
+        form = applying.definition(action)
+        if not isinstance(form, Form):
+            raise applying.fault("A course asks forms only.", action)
+        if not applying.applies(action):
+            applying.prove(action)
+            continue
+        on_course_clock = all(related.anchor == start for related in action.related)
+        for number, window in enumerate(applying.windows(action)):
+            found.append(Occurrence(action, number, window, form.url, on_course_clock))
     return found
+
+
+def _asked(
+    there: Sequence[Resource], occurrences: Sequence[Occurrence[Action]], facts: Facts, course: Course
+) -> dict[str, list[datetime]]:
+    """Give when forms were asked that are none of these occurrences, by family."""
+    forms = [task for task in there if tasks.asks_for(task) is not None and _was_asked(task, facts.now)]
+    own = {facts.identifiers.value(*form_key(course, each)) for each in occurrences}
+    found: dict[str, list[datetime]] = {}
+    for task in forms:
+        family, opens = tasks.asks_for(task), tasks.window_of(task)[0]
+        if family and opens and not any(each.get("value") in own for each in task.get("identifier") or ()):
+            found.setdefault(family, []).append(opens)
+    return found
+
+
+def _was_asked(task: Resource, now: datetime) -> bool:
+    """Tell whether the patient has seen it: it was open for a while, or somebody acted on it."""
+    opens, ended = tasks.window_of(task)[0], tasks.moment(task.get("lastModified"))
+    status = task.get("status")
+    if opens is None or status == "entered-in-error":
+        return False
+    if status == "cancelled":
+        return ended is not None and ended >= opens
+    return opens <= now or status not in _WAITING
 
 
 def form_key(course: Course, occurrence: Occurrence[Action]) -> tuple[str, ...]:
@@ -114,13 +154,19 @@ def _anchors(plan: Plan, course: Course) -> dict[str, Anchor]:
 
 
 def propose_goals(plan: Plan, facts: Facts, course: Course, conditions: Sequence[str] = ()) -> list[Wanted]:
-    """Give the Goals of a new course; they carry the target, achievement is computed on read (design §10.12)."""
+    """Give the Goals of a new course; they carry the target, achievement is computed on read (design §10.12).
+
+    Raises ``ProtocolFault`` if one is due at no date.
+    """
     return [_goal(plan, goal, facts, course, conditions) for goal in plan.goals]
 
 
 def _goal(plan: Plan, goal: GoalTarget, facts: Facts, course: Course, conditions: Sequence[str]) -> Wanted:
     key = (*course.key, goal.id)
-    due = goal.due.after(course.start, facts.zone)
+    try:
+        due = goal.due.after(course.start, facts.zone)
+    except OutOfRange as fault:
+        raise ProtocolFault(fault.message, file=plan.file, action=goal.id) from fault
     target: Resource = {"measure": goal.measure, **goal.detail, "dueDate": due.date().isoformat()}
     resource: Resource = {
         "resourceType": "Goal",
@@ -152,7 +198,7 @@ def superseded(open_forms: Sequence[Resource], wanted: Sequence[Wanted], now: da
     found = []
     for task in open_forms:
         opens = tasks.window_of(task)[0]
-        untouched = task.get("status") in {"requested", "ready"}
+        untouched = task.get("status") in _WAITING
         ours = any((each.get("system"), each.get("value")) in kept for each in task.get("identifier") or ())
         if untouched and not ours and opens is not None and opens > now:
             found.append(tasks.moved(task, "cancelled", "superseded", at=now, reason="superseded"))

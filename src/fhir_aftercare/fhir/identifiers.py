@@ -6,8 +6,10 @@ A value is the uuid5 of its key. Raw EHR values never appear in one: they may ho
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -27,8 +29,8 @@ class Identifiers:
         return f"{self.base}/id/{kind}"
 
     def value(self, *key: str | int) -> str:
-        """Give the uuid5 of a key's parts, told apart by a sign that no id holds."""
-        return str(uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_URL, self.base), "\x1f".join(str(part) for part in key)))
+        """Give the uuid5 of a key's parts. As a JSON array no two keys read alike, whatever text a part holds."""
+        return str(uuid.uuid5(_namespace(self.base), json.dumps([str(part) for part in key])))
 
     def identifier(self, kind: Kind, *key: str | int) -> dict[str, str]:
         """Give a FHIR Identifier."""
@@ -41,6 +43,11 @@ class Identifiers:
     def tag(self, *key: str | int) -> dict[str, str]:
         """Give a ``meta.tag``: Provenance has no identifier in R4, so its decision is tagged."""
         return {"system": self.system("decision"), "code": self.value(*key)}
+
+
+@cache
+def _namespace(base: str) -> uuid.UUID:
+    return uuid.uuid5(uuid.NAMESPACE_URL, base)
 
 
 def token_query(parameter: str, identifier: dict[str, str]) -> str:

@@ -41,6 +41,10 @@ RULES: Final[Mapping[str, str]] = {
 }
 
 
+# In the place of an element: without it. JSON's null is something that can be written, and is refused.
+GONE: Final = object()
+
+
 class Severity(StrEnum):
     """ERROR: the service refuses it, or a patient would be let down. WARNING: it works, not as meant. INFO: to know."""
 
@@ -77,8 +81,8 @@ class Sheet:
     """What rules look at. ``protocol`` holds the sound parts only.
 
     ``places`` maps (file, action id) to the action's path. ``broken`` are those of which a part could not be read: a
-    rule that would only repeat that leaves them alone. Times are tried for a year from ``since`` at ``clinic``; ``known``
-    are canonicals ``url|version`` beyond the files.
+    rule that would only repeat that leaves them alone. Times are tried for a year from ``since`` at ``clinic``;
+    ``known`` are canonicals ``url|version`` beyond the files.
     """
 
     files: Mapping[str, Resource]
@@ -117,11 +121,22 @@ def info(at: tuple[str, str], rule: str, why: str, remedy: str) -> Finding:
     return Finding(*at, rule, Severity.INFO, why, remedy)
 
 
+def without_gone(body: Resource) -> Resource:
+    """Give a body without the elements that are to be gone."""
+    return {name: value for name, value in body.items() if value is not GONE}
+
+
+def objects(element: Resource, name: str) -> Iterator[tuple[int, Resource]]:
+    """Give the objects in an array of an element, with their indices; whatever else is there is not theirs to judge."""
+    given = element.get(name)
+    for index, each in enumerate(given if isinstance(given, list) else []):
+        if isinstance(each, dict):
+            yield index, each
+
+
 def items_of(resource: Resource, path: str = "Questionnaire") -> Iterator[tuple[str, Resource]]:
     """Give every item of a form that is an object, also those within others, with its path."""
-    given = resource.get("item")
-    for index, item in enumerate(given if isinstance(given, list) else []):
-        if isinstance(item, dict):
-            here = f"{path}.item[{index}]"
-            yield here, item
-            yield from items_of(item, here)
+    for index, item in objects(resource, "item"):
+        here = f"{path}.item[{index}]"
+        yield here, item
+        yield from items_of(item, here)

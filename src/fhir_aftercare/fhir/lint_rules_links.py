@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import terms
-from fhir_aftercare.fhir.definitions import Activity, Plan, Protocol
+from fhir_aftercare.fhir.definitions import Action, Activity, Plan, Protocol
 from fhir_aftercare.fhir.linking import linked
 from fhir_aftercare.fhir.lint_rules import Finding, Sheet, error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from fhir_aftercare.fhir.definitions import Action
+    from collections.abc import Iterator
 
 Resource = dict[str, Any]
 
-_CANONICAL: Final = re.compile(r"(?P<url>(?P<base>https?://[^|\s]+)/[A-Z][A-Za-z]+/[A-Za-z0-9.-]+)(?:\|(?P<version>\S+))?")
+_CANONICAL: Final = re.compile(
+    r"(?P<url>(?P<base>https?://[^|\s]+)/[A-Z][A-Za-z]+/[A-Za-z0-9.-]+)(?:\|(?P<version>\S+))?"
+)
 _MISSING: Final = re.compile(r"The protocol has no (\S+)\.")
 
 
@@ -39,7 +39,7 @@ def names(sheet: Sheet) -> Iterator[Finding]:
     yield from _other_canonicals(sheet)
 
 
-# --- anchors and ids ---------------------------------------------------------------------------------------------------
+# --- anchors and ids -------------------------------------------------------------------------------------------------
 def _anchors(sheet: Sheet, plan: Plan, action: Action) -> Iterator[Finding]:
     for index, related in enumerate(action.related):
         if related.anchor not in plan.anchors:
@@ -72,7 +72,7 @@ def _ids(sheet: Sheet, plan: Plan, action: Action) -> Iterator[Finding]:
         )
 
 
-# --- canonicals --------------------------------------------------------------------------------------------------------
+# --- canonicals ------------------------------------------------------------------------------------------------------
 def _definition(sheet: Sheet, plan: Plan, action: Action) -> Iterator[Finding]:
     if action.definition is None:
         return
@@ -83,9 +83,7 @@ def _definition(sheet: Sheet, plan: Plan, action: Action) -> Iterator[Finding]:
         yield error(at, "canonical", fault.message, fault.remedy)
         return
     if plan.status == "active" and found.status in {"draft", "unknown"}:
-        yield error(
-            at, "canonical", f"{action.definition} is {found.status}.", "Make it active, or the plan a draft."
-        )
+        yield error(at, "canonical", f"{action.definition} is {found.status}.", "Make it active, or the plan a draft.")
 
 
 def resolved(protocol: Protocol, canonical: str) -> Any:
@@ -122,7 +120,7 @@ def _strings(value: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, value
 
 
-# --- circles -----------------------------------------------------------------------------------------------------------
+# --- circles ---------------------------------------------------------------------------------------------------------
 def _nested(sheet: Sheet, plan: Plan) -> Iterator[Finding]:
     for action in plan.actions:
         inner = _plan_of(sheet, action)
@@ -169,19 +167,24 @@ def _circle_of_concerns(sheet: Sheet, plan: Plan) -> Iterator[Finding]:
             )
 
 
-# --- what only linking knows -------------------------------------------------------------------------------------------
+# --- what only linking knows -----------------------------------------------------------------------------------------
 def links(sheet: Sheet, reported: frozenset[tuple[str, str]]) -> Iterator[Finding]:
     """Find what linking refuses, besides actions ``reported`` (file, action id) already.
 
     Each action at fault is taken away and linking asked again, so that all of them are found.
     """
     protocol = _without(sheet.protocol, {*reported, *sheet.broken})
-    for _ in range(1 + sum(len(plan.actions) for plan in protocol.plans.values()) + len(terms.OWNER_ROLES) * 4):
+    seen: set[str] = set()
+    while True:
         try:
             linked(protocol)
         except ProtocolFault as fault:
-            yield _of(sheet, fault)
             mended = _mended(protocol, fault)
+            said = f"{fault.file} {fault.action} {fault.message}"
+            if said in seen:
+                return
+            seen.add(said)
+            yield _of(sheet, fault)
             if mended is None:
                 return
             protocol = mended
@@ -202,24 +205,37 @@ def _mended(protocol: Protocol, fault: ProtocolFault) -> Protocol | None:
     if fault.action:
         return _without(protocol, {(fault.file, fault.action)})
     if fault.file:
-        plans = {key: each for key, each in protocol.plans.items() if each.file != fault.file}
+        plans = {
+            key: replace(each, actions=_anchor_actions(each.url)) if each.file == fault.file else each
+            for key, each in protocol.plans.items()
+        }
         return Protocol(plans, protocol.activities, protocol.forms)
     missing = _MISSING.match(fault.message)
     if missing is None:
         return None
-    header: Mapping[str, Any] = {
-        "file": "", "url": missing[1], "version": "0", "status": "active", "titles": {"en": ""},
-    }  # fmt: skip
-    if "/PlanDefinition/" in missing[1]:
-        plan = Plan(**header)
+    header: dict[str, Any] = {"file": "", "url": missing[1], "version": "0", "status": "active", "titles": {"en": ""}}
+    if missing[1] in {terms.PLAN_INFUSION, terms.PLAN_COURSE}:
+        plan = Plan(**header, actions=_anchor_actions(missing[1]))
         return Protocol({**protocol.plans, plan.canonical: plan}, protocol.activities, protocol.forms)
     activity = Activity(**header)
     return Protocol(protocol.plans, {**protocol.activities, activity.canonical: activity}, protocol.forms)
 
 
+def _anchor_actions(url: str) -> tuple[Action, ...]:
+    count = 2 if url == terms.PLAN_COURSE else 1
+    return tuple(Action(id=f"anchor-{number}", titles={"en": ""}, is_anchor=True) for number in range(count))
+
+
 def _without(protocol: Protocol, actions: set[tuple[str, str]]) -> Protocol:
-    plans = {
-        key: replace(plan, actions=tuple(each for each in plan.actions if (plan.file, each.id) not in actions))
-        for key, plan in protocol.plans.items()
-    }
+    """Give the protocol without these actions; an anchor stays, because others hang on it, but does nothing."""
+    plans: dict[str, Plan] = {}
+    for key, plan in protocol.plans.items():
+        gone = {action for file, action in actions if file == plan.file}
+        kept = []
+        for each in plan.actions:
+            if each.id in gone and each.is_anchor:
+                kept.append(Action(id=each.id, titles=each.titles, is_anchor=True))
+            elif each.id not in gone:
+                kept.append(replace(each, concerns=None) if each.concerns in gone else each)
+        plans[key] = replace(plan, actions=tuple(kept))
     return Protocol(plans, protocol.activities, protocol.forms)

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.errors import ProtocolFault
+from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.definitions import Activity, Definition, Form, Plan, Protocol
 from fhir_aftercare.fhir.elements import Element
-from fhir_aftercare.fhir.lint_rules import Finding, error, items_of
+from fhir_aftercare.fhir.lint_rules import GONE, Finding, error, items_of, objects, without_gone
 from fhir_aftercare.fhir.lint_rules_reading_activity import read_parts as read_activity_parts
 from fhir_aftercare.fhir.loading import load_protocol
 from fhir_aftercare.fhir.plan_definition import read_plan
@@ -33,6 +34,16 @@ _GOOD: Final[Resource] = {
     "status": _STATUS,
     "title": "A title",
     "item": [{"linkId": "a"}],
+}
+_GOAL: Final[Resource] = {
+    "description": {"text": "A goal"},
+    "target": [
+        {
+            "measure": {"text": "A measure"},
+            "detailQuantity": {"value": 1},
+            "due": {"value": 1, "system": terms.UCUM, "code": "d"},
+        }
+    ],
 }
 _LISTS = ("extension", "condition", "relatedAction")
 
@@ -58,7 +69,7 @@ def read_all(files: Mapping[str, Resource]) -> Reading:
     """Read every PlanDefinition, ActivityDefinition and Questionnaire as far as it can be."""
     reading = Reading()
     for file, resource in sorted(files.items()):
-        kind = resource.get("resourceType")
+        kind = str(resource.get("resourceType"))
         if kind not in {"PlanDefinition", "ActivityDefinition", "Questionnaire"}:
             continue
         common = _header(reading, file, resource)
@@ -89,7 +100,7 @@ def _add(reading: Reading, found: dict[str, Any], definition: Definition) -> Non
     )
 
 
-# --- headers -----------------------------------------------------------------------------------------------------------
+# --- headers ---------------------------------------------------------------------------------------------------------
 def _header(reading: Reading, file: str, resource: Resource) -> dict[str, Any]:
     """Give what every definition has, as ``loading`` gives it; what is faulty is reported and stood in for."""
     sound: Resource = {}
@@ -124,17 +135,21 @@ def _of(fault: ProtocolFault, file: str, path: str, rule: str) -> Finding:
     return error((file, path), rule, why, fault.remedy)
 
 
-# --- plans -------------------------------------------------------------------------------------------------------------
+# --- plans -----------------------------------------------------------------------------------------------------------
 def _plan(reading: Reading, file: str, resource: Resource, common: dict[str, Any]) -> Plan:
     plan = _PlanReader(reading, file, common)
     body: Resource = {"name": "Good"}
-    for key in ("name", "extension"):
-        alone = {key: resource[key]} if key in resource else {}
-        if plan.sound(alone if key == "name" else {"name": "Good", **alone}, f"PlanDefinition.{key}"):
-            body.update(alone)
+    name: Resource = {"name": resource["name"]} if "name" in resource else {}
+    if plan.sound(name, "PlanDefinition.name"):
+        body.update(name)
+    for path, each in plan.listed(resource, "extension"):
+        plan.sound({"name": "Good", "extension": [each]}, path)
     goals = list(plan.listed(resource, "goal"))
     actions = [(path, plan.action(action, path)) for path, action in plan.listed(resource, "action")]
-    body["goal"] = [goal for path, goal in goals if plan.sound({"name": "Good", "goal": [goal]}, path)]
+    body["goal"] = [
+        goal if plan.sound({"name": "Good", "goal": [goal]}, path) else {**_GOAL, "id": f"{goal.get('id') or path}"}
+        for path, goal in goals
+    ]
     _doubles(reading, file, [(path, goal.get("id")) for path, goal in goals])
     _doubles(reading, file, [(path, action["id"]) for path, action in actions])
     body["goal"] = list({goal["id"]: goal for goal in reversed(body["goal"])}.values())[::-1]
@@ -203,7 +218,7 @@ class _PlanReader:
         broken = False
         for where, part in _parts(action):
             alone = {"id": "a", "title": "A title", **part}
-            fault = self.fault({"name": "Good", "action": [{k: v for k, v in alone.items() if v is not None}]})
+            fault = self.fault({"name": "Good", "action": [without_gone(alone)]})
             if fault is None:
                 for key, value in part.items():
                     found[key] = [*found.get(key, []), *value] if key in _LISTS else value
@@ -222,17 +237,17 @@ class _PlanReader:
     def _rule(self, fault: ProtocolFault, part: Resource) -> str:
         if fault.expression:
             return "expression"
-        related = part.get("relatedAction")
-        if related and isinstance(related[0], dict) and self._only_out_of_order(related[0]):
-            return "window-order"
-        return "definition"
+        related = [each for _, each in objects(part, "relatedAction")]
+        return "window-order" if related and self._only_out_of_order(related[0]) else "definition"
 
     def _only_out_of_order(self, related: Resource) -> bool:
         """Tell whether all parts of a window can be read, and with one offset for all of them the whole too."""
-        target = related.get("offsetDuration")
-        windows = [each.get("valueRange") for each in related.get("extension", []) if isinstance(each, dict)]
-        ends = [each.get("valueDuration") for each in related.get("extension", []) if isinstance(each, dict)]
-        offsets = [target, *ends, *(w.get(side) for w in windows if isinstance(w, dict) for side in ("low", "high"))]
+        extensions = related.get("extension", [])
+        if not isinstance(extensions, list) or not all(isinstance(each, dict) for each in extensions):
+            return False
+        windows = [each["valueRange"] for each in extensions if isinstance(each.get("valueRange"), dict)]
+        sides = [each.get(side) for each in windows for side in ("low", "high")]
+        offsets = [related.get("offsetDuration"), *(each.get("valueDuration") for each in extensions), *sides]
         alone = [
             {**related, "offsetDuration": offset, "extension": _with_one_offset(related, offset)}
             for offset in offsets
@@ -255,10 +270,10 @@ def _with_one_offset(related: Resource, offset: Any) -> list[Any]:
 
 
 def _parts(action: Resource) -> Iterator[tuple[str, Resource]]:
-    """Give the parts of an action that can be tried alone, each with its path below it. None: take it away."""
+    """Give the parts of an action that can be tried alone, each with its path below it."""
     for key in ("id", "title"):
         if key not in action:
-            yield key, {key: None}
+            yield key, {key: GONE}
     for key in dict.fromkeys(name.removeprefix("_") for name in action):
         given = {name: action[name] for name in (key, f"_{key}") if name in action}
         if key in _LISTS and isinstance(action.get(key), list):
@@ -268,7 +283,7 @@ def _parts(action: Resource) -> Iterator[tuple[str, Resource]]:
             yield key, given
 
 
-# --- forms -------------------------------------------------------------------------------------------------------------
+# --- forms -----------------------------------------------------------------------------------------------------------
 def _form(reading: Reading, file: str, resource: Resource) -> None:
     """Report the items that cannot be read, each by its path."""
     given = {"item": resource["item"]} if "item" in resource else {}

@@ -6,6 +6,7 @@ other rules look at; a part that is not is stood in for, so that what names the 
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.activity_definition import read_activity
 from fhir_aftercare.fhir.elements import Element
-from fhir_aftercare.fhir.lint_rules import Finding, error
+from fhir_aftercare.fhir.lint_rules import GONE, Finding, error, objects, without_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +26,7 @@ Resource = dict[str, Any]
 _CODING: Final = {"system": "https://lint.invalid/system", "code": "a"}
 _INSTRUCTION: Final = {
     "path": "patientInstruction",
-    "expression": {"language": "text/fhirpath", "expression": "'Words.'"},
+    "expression": {"language": "text/fhirpath", "expression": "'…'"},
 }
 _TASK: Final[Resource] = {
     "kind": "Task",
@@ -58,9 +59,9 @@ def read_parts(file: str, resource: Resource, common: dict[str, Any]) -> tuple[A
             found[key] = reader.dynamic(resource)
         elif key == "doNotPerform" and key not in resource and good is _TASK:
             continue
-        elif reader.sound({key: resource.get(key)}, key):
-            found[key] = resource.get(key)
-    whole = {name: value for name, value in found.items() if value is not None}
+        elif reader.sound({key: resource.get(key, GONE)}, key):
+            found[key] = resource.get(key, GONE)
+    whole = without_gone(found)
     if not reader.sound(whole, ""):
         whole = good
     return read_activity(Element(whole, file), common), reader.findings
@@ -76,8 +77,8 @@ class _ActivityReader:
     findings: list[Finding] = field(default_factory=list)
 
     def sound(self, part: Resource, path: str, rule: str = "definition") -> bool:
-        """Tell whether a part is sound, and report it if not. None in it: without that element."""
-        body = {name: value for name, value in {**self.good, **part}.items() if value is not None}
+        """Tell whether a part is sound, and report it if not."""
+        body = without_gone({**self.good, **part})
         try:
             read_activity(Element(body, self.file), self.common)
         except ProtocolFault as fault:
@@ -105,7 +106,7 @@ class _ActivityReader:
             elif self.sound({"extension": [each] if kind == terms.EXT_OWNER_ROLE else [*owner, each]}, path):
                 found.append(each)
         if owner and not owned:
-            self.sound({"extension": None}, "extension")
+            self.sound({"extension": GONE}, "extension")
             found += owner
         if inputs and sound_inputs and self.sound({"extension": [*owner, *inputs]}, "extension", "wording"):
             found += inputs
@@ -122,7 +123,7 @@ class _ActivityReader:
             if self.sound({"dynamicValue": [each] if instruction else [*needed, each]}, path):
                 found.append(each)
         if needed and not told:
-            self.sound({"dynamicValue": None}, "dynamicValue")
+            self.sound({"dynamicValue": GONE}, "dynamicValue")
         if not any(each.get("path") == _INSTRUCTION["path"] for each in found):
             found += needed
         return found
@@ -142,8 +143,8 @@ def _listed(reader: _ActivityReader, resource: Resource, name: str) -> Iterator[
 
 def _in_english(extension: Resource) -> Resource:
     """Give a task-input as if it were English: alone it must not fail for want of the other languages."""
-    parts = [
-        {**part, "valueCode": "en"} if isinstance(part, dict) and part.get("url") == "language" else part
-        for part in extension.get("extension", [])
-    ]
-    return {**extension, "extension": parts}
+    found = copy.deepcopy(extension)
+    for _, part in objects(found, "extension"):
+        if part.get("url") == "language":
+            part["valueCode"] = "en"
+    return found

@@ -6,10 +6,11 @@ itself gives them theirs.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fhir_aftercare.fhir import exact_json, terms
+from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.tasks import instant
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ def sign(
     written = transaction.written()
     if not written:
         return
-    who = add_device(transaction, identifiers, author.version)
     decision = _decision_key(transaction)
+    who = add_device(transaction, identifiers, author.version)
     agents: list[Resource] = [_agent("assembler", "Assembler", who, author.organization)]
     if author.person:
         agents.append(_agent("author", "Author", author.person, author.organization))
@@ -96,13 +97,18 @@ def sign(
 
 
 def _decision_key(transaction: Transaction) -> tuple[str, ...]:
-    """The same difference against the same versions is the same decision, whoever makes it."""
+    """The same difference against the same versions is the same decision, whoever makes it, with which release.
+
+    Of what is created only its identifier counts: whoever comes second finds it there, with whatever content.
+    """
     parts: list[str] = []
-    for entry in transaction.entries:
+    for entry in transaction.own:
         request = entry["request"]
-        condition = request.get("ifNoneExist") or f"{request['url']} {request['ifMatch']}"
-        content = exact_json.dumps(entry["resource"]).decode() if request["method"] == "PUT" else ""
-        parts.append(f"{condition} {content}")
+        if request["method"] == "PUT":
+            content = json.dumps(entry["resource"], sort_keys=True, default=str)
+            parts.append(f"{request['url']} {request['ifMatch']} {content}")
+        else:
+            parts.append(f"{request['url']}?{request['ifNoneExist']}")
     return tuple(sorted(parts))
 
 

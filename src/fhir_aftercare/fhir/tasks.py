@@ -192,23 +192,34 @@ def moved(
 
     ``reason`` is a key of ``terms.STATUS_REASONS``; outputs that are there already are not added again.
     """
-    if task["status"] != status:
+    moves = task["status"] != status
+    if moves:
         check_move("Task", task["status"], status)
     found = copy.deepcopy(task)
     found["status"] = status
     found["businessStatus"] = terms.BUSINESS_STATUSES[business].concept()
     if reason:
         found["statusReason"] = terms.STATUS_REASONS[reason].concept()
-    if status in {"in-progress", "completed"} or (status == "failed" and "executionPeriod" in found):
-        done = found.setdefault("executionPeriod", {})
-        done.setdefault("start", instant(at))
-        if status != "in-progress":
-            done["end"] = instant(at)
-    found["lastModified"] = instant(at)
+    if moves and (status in {"in-progress", "completed"} or (status == "failed" and "executionPeriod" in found)):
+        found["executionPeriod"] = _executed(found.get("executionPeriod") or {}, at, ended=status != "in-progress")
+    found["lastModified"] = _not_before(at, task.get("authoredOn"), task.get("lastModified"))
     for output in outputs:
         if output not in found.setdefault("output", []):
             found["output"].append(output)
     return found
+
+
+def _executed(before: Resource, at: datetime, *, ended: bool) -> Resource:
+    """Give the time in which it was really done: begun once, ended when it ended."""
+    start = before.get("start") or instant(at)
+    return {**before, "start": start, "end": _not_before(at, start)} if ended else {**before, "start": start}
+
+
+def _not_before(at: datetime, *others: Any) -> str:
+    """Give an instant, or a later one of others: two machines' clocks may differ, and R4 wants order (Task inv-1)."""
+    known = [(moment(each), each) for each in others]
+    late = max(((each, text) for each, text in known if each is not None), default=None)
+    return instant(at) if late is None or late[0] <= at.replace(microsecond=0) else str(late[1])
 
 
 def raised(
@@ -219,10 +230,10 @@ def raised(
     None if it says all of that already.
     """
     found = copy.deepcopy(task)
-    given = [each for each in found.get("input") or () if isinstance(each, dict)]
-    fresh = [each for each in inputs if each not in given]
-    found["input"] = [*given, *fresh]
-    if LEVELS.index(priority) > LEVELS.index(found.get("priority", "routine")):
+    for each in inputs:
+        if each not in found.setdefault("input", []):
+            found["input"].append(each)
+    if _level(priority) > _level(found.get("priority")):
         found["priority"] = priority
     dates = found.setdefault("restriction", {}).setdefault("period", {})
     before = moment(dates.get("end"))
@@ -231,7 +242,12 @@ def raised(
         start = moment(dates.get("start"))
         if start is not None and start > due:
             dates["start"] = instant(due)
-    if found == {**task, "input": given}:
+    if found == task:
         return None
-    found["lastModified"] = instant(at)
+    found["lastModified"] = _not_before(at, task.get("authoredOn"), task.get("lastModified"))
     return found
+
+
+def _level(priority: Any) -> int:
+    """R4: a Task without a priority is routine."""
+    return LEVELS.index(priority) if priority in LEVELS else 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.instruments import GAD7, PHQ9, score
-from fhir_aftercare.errors import InvalidInput, WrongSubject
+from fhir_aftercare.errors import InvalidInput, NotFound, WrongSubject
 from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.fhir.responses import read_panel, read_total
 from fhir_aftercare.flows.chart import (
@@ -101,7 +101,9 @@ def decide(context: ClinicContext, patient: str, observation: str, chart: Chart)
 
 def _read(patient: str, observation: str, chart: Chart) -> Reading:
     id_ = observation.rpartition("/")[2]
-    resource = next(each for each in chart.of("Observation") if each["id"] == id_)
+    resource = next((each for each in chart.of("Observation") if each["id"] == id_), None)
+    if resource is None:
+        raise NotFound("The Observation is not on this FHIR server.", where="reference")
     if not str((resource.get("subject") or {}).get("reference", "")).endswith(patient):
         raise WrongSubject("The Observation is another patient's.", where="observation.subject")
     names = [str(each.get("reference", "")).rpartition("/")[2] for each in resource.get("hasMember") or ()]

@@ -59,11 +59,15 @@ class Settled(Generic[D]):
 async def preview(
     context: ClinicContext, sections: Sequence[Section], decide: Callable[[Chart], Decision]
 ) -> dict[str, Any]:
-    """Give the transaction Bundle that would be sent now, checked as if it were; nothing is written."""
+    """Give the transaction Bundle that would be sent now, checked as if it were; nothing is written.
+
+    Without entries if nothing would be (FHIR knows no empty list).
+    """
     decision = decide(require(await read_chart(context.fhir, sections)))
     bundle = decision.transaction.bundle()
-    if not decision.transaction.empty:
-        check_bundle(bundle, decision.transaction.existing)
+    if decision.transaction.empty:
+        return {name: value for name, value in bundle.items() if name != "entry"}
+    check_bundle(bundle, decision.transaction.existing)
     return bundle
 
 

@@ -17,10 +17,11 @@ from fhir_aftercare.care.outcome import baseline, tag_recall
 from fhir_aftercare.care.plan import Anchor, Episode, episode_number, estimate_end
 from fhir_aftercare.care.timing import utc, zone_of
 from fhir_aftercare.care.wording import LANGUAGES
-from fhir_aftercare.errors import AftercareError
+from fhir_aftercare.errors import AftercareError, WrongSubject
 from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.findings import read_administrations
 from fhir_aftercare.fhir.responses import read_score_points
+from fhir_aftercare.flows.chart import refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +40,13 @@ Resource = dict[str, Any]
 def find_episode(
     chart: Chart, clinic: Clinic, identifiers: Identifiers, infusion: str | None, start: datetime | None
 ) -> Episode:
-    """Give the episode that ``start`` belongs to (the encounter's latest if None), in its living generation."""
+    """Give the episode that ``start`` belongs to (the encounter's latest if None), in its living generation.
+
+    Raises ``WrongSubject`` if the id of an infusion without encounter is that of another patient's.
+    """
     encounter = chart.encounter["id"] if chart.encounter else None
+    if encounter is None and any(not refers_to(each.get("subject"), chart.patient) for each in _drug_records(chart)):
+        raise WrongSubject("The infusion is another patient's.", where="infusion")
     ends = [
         each.end or each.start for each in administrations(chart, clinic) if each.status is not InfusionStatus.NOT_DONE
     ]
@@ -59,8 +65,11 @@ def find_episode(
 
 def administrations(chart: Chart, clinic: Clinic) -> list[Administration]:
     """Give the ketamine administrations of the chart's encounter, oldest first."""
-    records = [*chart.of("MedicationAdministration"), *chart.of("Procedure")]
-    return sorted(read_administrations(records, clinic), key=lambda each: each.start)
+    return sorted(read_administrations(_drug_records(chart), clinic), key=lambda each: each.start)
+
+
+def _drug_records(chart: Chart) -> list[Resource]:
+    return [*chart.of("MedicationAdministration"), *chart.of("Procedure")]
 
 
 def of_episode(all_of_them: Sequence[Administration], number: int, clinic: Clinic) -> list[Administration]:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Request, Response
 from pydantic import BaseModel, Field
 
 from fhir_aftercare.api import examples
@@ -14,7 +14,8 @@ from fhir_aftercare.api.models import Body as Sealed
 from fhir_aftercare.api.models import DischargeIn, DischargeOut, ReadinessOut
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import BUNDLE
-from fhir_aftercare.api.problems import as_error, problem
+from fhir_aftercare.api.problems import as_error, note, problem
+from fhir_aftercare.api.scope import request_id
 from fhir_aftercare.errors import (
     AftercareError,
     CheckFailed,
@@ -50,6 +51,7 @@ _UNCHANGED: dict[int | str, dict[str, Any]] = {
     200: {"model": DischargeOut, "description": "All of it was there before"}
 }
 Sent = Annotated[DischargeIn, Body(openapi_examples=examples.DISCHARGE)]
+Asked = Annotated[DischargeIn, Body(openapi_examples=examples.ASK)]
 
 LARGEST_BATCH = 100
 # One clinic's server is asked for so many at once; the rest wait.
@@ -74,7 +76,7 @@ async def judge(clinic: Clinic, body: Sent) -> ReadinessOut:
     status_code=201,
     responses={**_UNCHANGED, **errors(NotReady, *_WRITING)},
 )
-async def ask(clinic: Clinic, counts: Counts, body: Sent, once: Once, response: Response) -> DischargeOut:
+async def ask(clinic: Clinic, counts: Counts, body: Asked, once: Once, response: Response) -> DischargeOut:
     """May this patient go? If so, the plan is activated; if not, 409 names what is missing and nothing is activated."""
     done = await _discharged(clinic, counts, body, "ask")
     return _answered(done, once, response)
@@ -100,7 +102,7 @@ async def happened(clinic: Clinic, counts: Counts, body: Sent, once: Once, respo
     response_class=FhirResponse,
     responses={200: BUNDLE, **errors(NotReady, *_WRITING)},
 )
-async def preview_ask(clinic: Clinic, body: Sent) -> Any:
+async def preview_ask(clinic: Clinic, body: Asked) -> Any:
     """Give the transaction Bundle that would be sent to the FHIR server now. Nothing is written."""
     return FhirResponse(await preview_discharge(clinic, body.request("ask")))
 
@@ -149,16 +151,22 @@ async def batch(
     counts: Counts,
     body: Annotated[BatchIn, Body(openapi_examples=examples.BATCH)],
     once: Once,
+    request: Request,
 ) -> BatchOut:
-    """Report many discharges at once. One that fails does not stop the others; each item has its own status."""
+    """Report many discharges at once. One that fails does not stop the others; each item has its own status.
+
+    A body that does not fit the schema is refused as a whole, with the places named.
+    """
     places = asyncio.Semaphore(_AT_ONCE)
 
     async def one(item: DischargeIn) -> BatchItem:
         async with places:
             try:
                 done = await _discharged(clinic, counts, item, "happened")
-            except AftercareError as error:
-                return BatchItem(status=error.status, problem=problem(as_error(error), ""))
+            except Exception as raised:  # noqa: BLE001  (whatever it is, it stops no other)
+                error = as_error(raised)
+                note(raised, request.scope, error.status)
+                return BatchItem(status=error.status, problem=problem(error, request_id(request.scope)))
             return BatchItem(status=201 if done.changed else 200, discharge=done)
 
     items = await asyncio.gather(*(one(item) for item in body.discharges))

@@ -1,5 +1,6 @@
 """Answers of patients: sent as FHIR, or found on the clinic's own server."""
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
@@ -11,9 +12,10 @@ from fhir_aftercare.api.bodies import FhirResponse, JsonRoute
 from fhir_aftercare.api.clinics import PREFIX, Clinic, Counts
 from fhir_aftercare.api.idempotency import Once
 from fhir_aftercare.api.models import Body as Sealed
-from fhir_aftercare.api.models import FhirBody, PatientRef, ReasonOut, ResponseOut, ScoreOut
+from fhir_aftercare.api.models import PatientRef, ReasonOut, ResponseBody, ResponseOut, ScoreOut
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
-from fhir_aftercare.api.previews import BUNDLE
+from fhir_aftercare.api.previews import BUNDLE, ID
+from fhir_aftercare.api.reasons import MOST_FAULTS
 from fhir_aftercare.care.instruments import Score
 from fhir_aftercare.errors import (
     AftercareError,
@@ -25,6 +27,7 @@ from fhir_aftercare.errors import (
     Stale,
     WrongSubject,
 )
+from fhir_aftercare.fhir.check import faults_of
 from fhir_aftercare.flows.receive_observation import ObservationReceived, receive_observation
 from fhir_aftercare.flows.receive_response import Received, ResponseRequest, preview_response, receive_response
 
@@ -32,9 +35,9 @@ router = APIRouter(prefix=PREFIX, tags=["answers"], route_class=JsonRoute)
 
 _READING: tuple[type[AftercareError], ...] = (InvalidInput, OutOfRange, MissingZone, NotFound, WrongSubject, *FROM_FHIR)
 _ERRORS = errors(*_READING, Stale, CheckFailed)
-_ID = "[A-Za-z0-9.-]{1,64}"
+_PATIENT = re.compile(f"Patient/{ID}")
 _UNCHANGED: dict[int | str, dict[str, Any]] = {200: {"model": ResponseOut, "description": "All of it was there before"}}
-Sent = Annotated[FhirBody, Body(openapi_examples=examples.RESPONSE)]
+Sent = Annotated[ResponseBody, Body(openapi_examples=examples.RESPONSE)]
 Submission = Annotated[
     str | None,
     Query(
@@ -85,7 +88,7 @@ class StoredIn(Sealed):
     patient: PatientRef
     reference: Annotated[
         str,
-        Field(pattern=f"^(QuestionnaireResponse|Observation)/{_ID}$", examples=["QuestionnaireResponse/5"]),
+        Field(pattern=f"^(QuestionnaireResponse|Observation)/{ID}$", examples=["QuestionnaireResponse/5"]),
     ]
 
 
@@ -131,10 +134,17 @@ async def stored(
 
 
 def _request(body: dict[str, Any], submission: str | None) -> ResponseRequest:
+    """Give what was sent as the flow takes it. Raises ``InvalidInput`` naming every place that R4 does not allow."""
     subject = body.get("subject")
     reference = subject.get("reference") if isinstance(subject, dict) else None
-    if not isinstance(reference, str) or not reference.startswith("Patient/"):
+    if not isinstance(reference, str) or not _PATIENT.fullmatch(reference):
         raise InvalidInput("The response must name its patient, as Patient/id.", where="subject.reference")
+    if body.get("resourceType") != "QuestionnaireResponse":
+        raise InvalidInput("A QuestionnaireResponse is expected.", where="resourceType")
+    found = faults_of({name: value for name, value in body.items() if name not in {"id", "meta"}})
+    if found:
+        named = "; ".join(f"{place} {rule}" for place, rule in found[:MOST_FAULTS])
+        raise InvalidInput(f"It is not FHIR R4: {named}.", where=[place for place, _ in found[:MOST_FAULTS]])
     return ResponseRequest(reference, body, submission=submission)
 
 
