@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Python, from Debian's packages: Java 17 and Maven for the real HAPI FHIR server
-# and PostgreSQL for the service's own tables.
+# Installs what the tests need beyond Python, from Debian's packages: Java 17 and Maven for the real HAPI FHIR server,
+# PostgreSQL for the service's own tables, Node.js and npm for the Bruno collection.
 set -euo pipefail
 
 missing=()
 command -v java >/dev/null || missing+=(openjdk-17-jdk-headless)
 command -v mvn >/dev/null || missing+=(maven)
+command -v node >/dev/null || missing+=(nodejs)
+command -v npm >/dev/null || missing+=(npm)
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 if ((${#missing[@]} == 0)); then

@@ -104,7 +104,8 @@ async def test_an_example_of_the_openapi_file_works_and_repeated_changes_nothing
         assert [each["status"] for each in again.json()["items"]] == [200, 200]
     else:
         assert (first.json()["changed"], again.json()["changed"]) == (True, False)
-        assert again.json() == {**first.json(), "changed": False}
+        told = [{k: v for k, v in each.json().items() if k not in {"changed", "written"}} for each in (first, again)]
+        assert told[0] == told[1]
 
 
 def test_every_example_is_among_them() -> None:

@@ -183,9 +183,9 @@ def test_an_old_narrative_is_made_anew(text: Resource | None) -> None:
     assert activated(before, LEFT)["text"] == make_plan(LEFT)["text"]
 
 
-def test_a_new_version_of_the_protocol_is_named_beside_the_old_one() -> None:
+def test_a_new_version_of_the_protocol_is_named_before_the_old_one() -> None:
     newer = replace(LEFT, canonical=f"{terms.PLAN_INFUSION}|1.1.0")
-    assert activated(draft(), newer)["instantiatesCanonical"] == [BEGAN.canonical, newer.canonical]
+    assert activated(draft(), newer)["instantiatesCanonical"] == [newer.canonical, BEGAN.canonical]
 
 
 def test_an_end_that_is_no_longer_estimated_is_no_longer_marked() -> None:

@@ -124,6 +124,11 @@ def long_sentence(form: Resource) -> None:
     item(form, "unsafe")["text"] = "Do you " + "at any time of the day or the night " * 3 + "feel unsafe?"
 
 
+def long_point(activity: Resource) -> None:
+    part = next(each for each in activity["extension"][3]["extension"] if each["url"] == "text")
+    part["valueString"] = "Go to bed early and " + "then again on the next night " * 3 + "too."
+
+
 def hard_words(activity: Resource) -> None:
     expression = activity["dynamicValue"][0]["expression"]
     expression["expression"] = "'Avoid intoxicating substances, sedative medication and consequential decisions.'"
@@ -328,6 +333,14 @@ BROKEN: dict[str, tuple[str, str, Change, Severity, str, str]] = {
     "words that are hard to read": (
         "reading-grade", ALCOHOL, hard_words, Severity.ERROR, "ActivityDefinition", "years of school",
     ),
+    "a point that is too long": (
+        "sentence-length",
+        TEACH_BACK,
+        long_point,
+        Severity.ERROR,
+        "ActivityDefinition.extension[3]",
+        "words, not 15",
+    ),
     "a sentence that is too long": (
         "sentence-length", CHECK_IN, long_sentence, Severity.ERROR, "Questionnaire.item[1].text", "words, not 15",
     ),
@@ -445,6 +458,22 @@ def test_faults_of_linking_are_found_in_every_action() -> None:
         ("definition", "PlanDefinition.action[7]"),
         ("definition", "PlanDefinition.action[8]"),
     }
+
+
+def test_parts_that_are_sound_alone_and_not_together_are_found() -> None:
+    twice = [{"url": terms.EXT_STAFF_HOURS, "valueBoolean": True}] * 2
+    (found,) = mend_worthy(with_changed(INFUSION, on("follow-up-call", put(extension=twice))))
+    assert (found.rule, found.path) == ("definition", "PlanDefinition.action[7]")
+    assert "2 times" in found.why
+    hours = window(duration(1, "h"), duration(2, "h"), duration(3, "h"), duration(4, "h"))
+
+    def weekly_by_hours(action: Resource) -> None:
+        hours(action)
+        action["relatedAction"][0].update(actionId="course-start", relationship="after-start")
+
+    (found,) = mend_worthy(with_changed(COURSE, on("phq-9-weekly", weekly_by_hours)))
+    assert (found.rule, found.path) == ("definition", "PlanDefinition.action[2]")
+    assert "period of a repetition" in found.why
 
 
 def test_the_gravest_come_first() -> None:

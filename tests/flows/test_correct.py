@@ -19,6 +19,7 @@ from fhir_aftercare.errors import (
     MissingZone,
     NotAnInfusion,
     NotFound,
+    ProtocolFault,
     WrongSubject,
 )
 from fhir_aftercare.fhir import tasks, terms
@@ -27,6 +28,7 @@ from fhir_aftercare.flows.discharge import discharge
 from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
 from fhir_aftercare.flows.record_infusion import record_infusion
 from flows.cases import LEFT, check_in, code_of, leaving, of_patient, only, phq9, record, recording, visit, with_code
+from flows.test_fail_closed import with_broken_condition
 from world import END, START
 
 if TYPE_CHECKING:
@@ -128,15 +130,15 @@ async def test_a_later_end_moves_the_record_the_plan_and_what_nobody_has_begun(w
     assert set(await provenance_of(world, str(done.record))) == {("CREATE", None), ("UPDATE", WHY)}
 
 
-async def test_nobody_is_called_when_driving_is_allowed_as_before(world: World) -> None:
-    patient, encounter = await discharged(world)
-    before = await driving(world, patient)
-    done = await correct(world, patient, encounter, Change.END_MOVED, end=END + timedelta(minutes=30))
-    now = await driving(world, patient)
+async def test_nobody_is_called_when_driving_is_allowed_as_before(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    before = await driving(small_world, patient)
+    done = await correct(small_world, patient, encounter, Change.END_MOVED, end=END + timedelta(minutes=30))
+    now = await driving(small_world, patient)
     assert now["occurrencePeriod"]["end"] == before["occurrencePeriod"]["end"]
     assert now["patientInstruction"] == before["patientInstruction"]
     assert (done.inform, done.awaiting) == (None, ())
-    assert with_code(await of_patient(world, "Task", patient), terms.INFORM_PATIENT) == []
+    assert with_code(await of_patient(small_world, "Task", patient), terms.INFORM_PATIENT) == []
 
 
 async def test_a_later_driving_release_moves_by_itself_and_the_patient_is_told(world: World) -> None:
@@ -172,26 +174,26 @@ async def test_the_same_correction_again_changes_nothing(world: World) -> None:
     assert await everything(world, patient) == before
 
 
-async def test_still_later_adds_to_the_call_that_is_open(world: World) -> None:
-    patient, encounter = await discharged(world)
-    await at_night(world)
-    first = await correct(world, patient, encounter, Change.END_MOVED, end=LATE)
-    second = await correct(world, patient, encounter, Change.END_MOVED, end=LATE + timedelta(minutes=30))
+async def test_still_later_adds_to_the_call_that_is_open(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    await at_night(small_world)
+    first = await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE)
+    second = await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE + timedelta(minutes=30))
     assert second.inform == first.inform
-    inform = await task(world, patient, terms.INFORM_PATIENT)
+    inform = await task(small_world, patient, terms.INFORM_PATIENT)
     assert "10:00" in inform["input"][-1]["valueString"]
-    await nurse_moves(world, inform, status="completed")
-    third = await correct(world, patient, encounter, Change.END_MOVED, end=LATE + timedelta(minutes=45))
+    await nurse_moves(small_world, inform, status="completed")
+    third = await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE + timedelta(minutes=45))
     assert third.inform != first.inform
-    assert len(with_code(await of_patient(world, "Task", patient), terms.INFORM_PATIENT)) == 2
+    assert len(with_code(await of_patient(small_world, "Task", patient), terms.INFORM_PATIENT)) == 2
 
 
-async def test_who_may_be_driving_already_is_told_within_the_hour(world: World) -> None:
-    patient, encounter = await discharged(world)
+async def test_who_may_be_driving_already_is_told_within_the_hour(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
     morning = datetime.fromisoformat("2026-09-17T08:00:00-04:00")
-    world.clock.move_to(morning)
-    await correct(world, patient, encounter, Change.END_MOVED, end=LATE)
-    inform = await task(world, patient, terms.INFORM_PATIENT)
+    small_world.clock.move_to(morning)
+    await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE)
+    inform = await task(small_world, patient, terms.INFORM_PATIENT)
     assert inform["priority"] == "asap"
     assert tasks.window_of(inform)[1] == morning + timedelta(hours=1)
 
@@ -247,28 +249,28 @@ async def test_what_somebody_began_or_arranged_otherwise_stays(world: World) -> 
     assert (now["restriction"]["period"], now["description"]) == (arranged, "Call the daughter")
 
 
-async def test_what_others_wrote_in_what_moves_stays(world: World) -> None:
-    patient, encounter = await discharged(world)
-    teach = await task(world, patient, terms.TEACH_BACK)
-    await nurse_moves(world, teach, note=[{"text": "Speaks Tagalog"}])
-    await nurse_moves(world, await plan_of(world, patient), note=[{"text": "Lives alone"}])
-    await correct(world, patient, encounter, Change.END_MOVED, end=END + timedelta(minutes=30))
-    moved = await task(world, patient, terms.TEACH_BACK)
+async def test_what_others_wrote_in_what_moves_stays(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    teach = await task(small_world, patient, terms.TEACH_BACK)
+    await nurse_moves(small_world, teach, note=[{"text": "Speaks Tagalog"}])
+    await nurse_moves(small_world, await plan_of(small_world, patient), note=[{"text": "Lives alone"}])
+    await correct(small_world, patient, encounter, Change.END_MOVED, end=END + timedelta(minutes=30))
+    moved = await task(small_world, patient, terms.TEACH_BACK)
     assert moved["restriction"] != teach["restriction"]
     assert moved["note"] == [{"text": "Speaks Tagalog"}]
-    assert (await plan_of(world, patient))["note"] == [{"text": "Lives alone"}]
+    assert (await plan_of(small_world, patient))["note"] == [{"text": "Lives alone"}]
 
 
-async def test_before_the_patient_leaves_the_draft_moves_with_the_start_and_nobody_is_told(world: World) -> None:
-    patient, encounter = await recorded(world)
+async def test_before_the_patient_leaves_the_draft_moves_with_the_start_and_nobody_is_told(small_world: World) -> None:
+    patient, encounter = await recorded(small_world)
     earlier = START - timedelta(minutes=20)
-    done = await correct(world, patient, encounter, Change.END_MOVED, start=earlier)
-    plan = await plan_of(world, patient)
+    done = await correct(small_world, patient, encounter, Change.END_MOVED, start=earlier)
+    plan = await plan_of(small_world, patient)
     assert (plan["status"], plan["period"]["start"]) == ("draft", tasks.instant(earlier))
-    escort = await task(world, patient, terms.ESCORT_HOME)
+    escort = await task(small_world, patient, terms.ESCORT_HOME)
     assert escort["restriction"]["period"]["start"] == tasks.instant(earlier)
     assert done.inform is None
-    left = await discharge(world.context, leaving(world, patient, encounter))
+    left = await discharge(small_world.context, leaving(small_world, patient, encounter))
     assert left.plan == done.plan
 
 
@@ -302,6 +304,42 @@ async def first_phq9(world: World, patient: str) -> Resource:
     ]
     forms = [each for each in asks if tasks.window_of(each)[0] > START]  # type: ignore[operator]
     return min(forms, key=lambda each: str(tasks.window_of(each)[0]))
+
+
+async def test_a_person_who_must_release_still_must_and_the_words_stay_in_the_patients_language(
+    small_world: World,
+) -> None:
+    patient, encounter = await discharged(small_world, sedatives_given=True, language="es")
+    before = await driving(small_world, patient)
+    await at_night(small_world)
+    await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE)
+    after = await driving(small_world, patient)
+    expected = before["patientInstruction"].replace("las 07:00 del jueves 17", "las 09:30 del jueves 17")
+    assert "hasta que la clínica le diga" in expected
+    assert after["patientInstruction"] == expected != before["patientInstruction"]
+    assert expected in (await plan_of(small_world, patient))["text"]["div"]
+
+
+async def test_words_a_person_wrote_are_replaced_only_when_their_time_is_no_longer_right(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    written = "Ana: no driving before 07:00, and ask your sister to take the children."
+    await nurse_moves(small_world, await driving(small_world, patient), patientInstruction=written)
+    await correct(small_world, patient, encounter, Change.END_MOVED, end=END + timedelta(minutes=10))
+    assert (await driving(small_world, patient))["patientInstruction"] == written
+    await at_night(small_world)
+    await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE)
+    assert "09:30 on Thursday, September 17" in (await driving(small_world, patient))["patientInstruction"]
+
+
+async def test_an_extension_by_a_clinician_is_not_cut_short(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    restriction = await driving(small_world, patient)
+    noon = {**restriction["occurrencePeriod"], "end": "2026-09-17T12:00:00-04:00"}
+    await nurse_moves(small_world, restriction, occurrencePeriod=noon)
+    await at_night(small_world)
+    done = await correct(small_world, patient, encounter, Change.END_MOVED, end=LATE)
+    assert (await driving(small_world, patient))["occurrencePeriod"]["end"] == noon["end"]
+    assert f"ServiceRequest/{restriction['id']}" in done.awaiting
 
 
 # --- stopped ---------------------------------------------------------------------------------------------------------
@@ -381,12 +419,12 @@ async def test_what_somebody_acted_on_is_revoked_and_kept_with_a_note(world: Wor
     ] * 2
 
 
-async def test_a_patient_who_has_not_left_is_told_nothing(world: World) -> None:
-    patient, encounter = await recorded(world)
-    done = await correct(world, patient, encounter, Change.ENTERED_IN_ERROR)
+async def test_a_patient_who_has_not_left_is_told_nothing(small_world: World) -> None:
+    patient, encounter = await recorded(small_world)
+    done = await correct(small_world, patient, encounter, Change.ENTERED_IN_ERROR)
     assert done.inform is None
-    assert (await plan_of(world, patient))["status"] == "entered-in-error"
-    assert {each["status"] for each in await of_patient(world, "Task", patient)} == {"entered-in-error"}
+    assert (await plan_of(small_world, patient))["status"] == "entered-in-error"
+    assert {each["status"] for each in await of_patient(small_world, "Task", patient)} == {"entered-in-error"}
 
 
 async def test_on_the_wrong_patient_nothing_is_copied_and_somebody_calls_soon(world: World) -> None:
@@ -420,11 +458,11 @@ async def test_ten_at_once_from_as_many_processes_retract_once(world: World) -> 
     assert [each["status"] for each in versions] == ["revoked", "active", "draft"]
 
 
-async def test_a_plan_somebody_has_completed_counts_no_longer(world: World) -> None:
-    patient, encounter = await discharged(world)
-    await nurse_moves(world, await plan_of(world, patient), status="completed")
-    done = await correct(world, patient, encounter, Change.ENTERED_IN_ERROR)
-    assert (await plan_of(world, patient))["status"] == "entered-in-error"
+async def test_a_plan_somebody_has_completed_counts_no_longer(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    await nurse_moves(small_world, await plan_of(small_world, patient), status="completed")
+    done = await correct(small_world, patient, encounter, Change.ENTERED_IN_ERROR)
+    assert (await plan_of(small_world, patient))["status"] == "entered-in-error"
     assert done.inform
 
 
@@ -500,13 +538,13 @@ async def test_the_forms_hang_on_the_infusion_before_again(world: World) -> None
     assert not (await correct(world, patient, encounter, Change.ENTERED_IN_ERROR)).changed
 
 
-async def test_an_infusion_before_the_last_moves_no_forms(world: World) -> None:
-    patient, first = await discharged(world)
-    await second_infusion(world, patient)
-    before = await open_forms(world, patient)
-    await correct(world, patient, first, Change.ENTERED_IN_ERROR)
-    assert await open_forms(world, patient) == before
-    assert (await plan_of(world, patient, terms.COURSE_PLAN))["status"] == "active"
+async def test_an_infusion_before_the_last_moves_no_forms(small_world: World) -> None:
+    patient, first = await discharged(small_world)
+    await second_infusion(small_world, patient)
+    before = await open_forms(small_world, patient)
+    await correct(small_world, patient, first, Change.ENTERED_IN_ERROR)
+    assert await open_forms(small_world, patient) == before
+    assert (await plan_of(small_world, patient, terms.COURSE_PLAN))["status"] == "active"
 
 
 async def open_forms(world: World, patient: str) -> set[tuple[str | None, datetime | None]]:
@@ -516,12 +554,24 @@ async def open_forms(world: World, patient: str) -> set[tuple[str | None, dateti
     return {(tasks.asks_for(each), tasks.window_of(each)[0]) for each in found if tasks.is_open(each)}
 
 
-# --- afterwards ------------------------------------------------------------------------------------------------------
-async def test_a_late_signal_makes_no_plan_of_what_was_taken_back(world: World) -> None:
-    patient, encounter = await discharged(world)
+async def test_an_infusion_without_an_encounter_is_found_before_the_one_taken_back(small_world: World) -> None:
+    world = small_world
+    patient, _ = await visit(world)
+    sheet = record(infusion="inf-1", recorded_by=world.nurse)
+    await record_infusion(world.context, recording(world, patient, None, record=sheet))
+    await discharge(world.context, leaving(world, patient, None, infusion="inf-1"))
+    alone = await open_forms(world, patient)
+    encounter, _ = await second_infusion(world, patient)
     await correct(world, patient, encounter, Change.ENTERED_IN_ERROR)
+    assert alone <= await open_forms(world, patient)
+
+
+# --- afterwards ------------------------------------------------------------------------------------------------------
+async def test_a_late_signal_makes_no_plan_of_what_was_taken_back(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    await correct(small_world, patient, encounter, Change.ENTERED_IN_ERROR)
     with pytest.raises(NotAnInfusion):
-        await discharge(world.context, leaving(world, patient, encounter))
+        await discharge(small_world.context, leaving(small_world, patient, encounter))
 
 
 async def test_a_discharge_after_a_retraction_makes_the_next_generation(world: World) -> None:
@@ -613,6 +663,30 @@ async def test_a_procedure_is_corrected_like_an_administration(world: World) -> 
     assert (gone["status"], gone["statusReason"]["coding"][0]["code"]) == ("entered-in-error", "wrong-patient")
 
 
+async def test_where_the_protocol_failed_nobody_is_asked_to_make_up_for_it(small_world: World) -> None:
+    patient, encounter = await visit(small_world)
+    client = small_world.server.client()
+    stored = await client.read("Patient", patient.partition("/")[2])
+    await client.update({k: v for k, v in stored.items() if k != "birthDate"}, if_match=stored["meta"]["versionId"])
+    broken = with_broken_condition(small_world.context)
+    await record_infusion(broken, recording(small_world, patient, encounter))
+    done = await correct(small_world, patient, encounter, Change.NOT_DONE)
+    assert (done.plan, done.inform) == (None, None)
+    assert only(await of_patient(small_world, "Task", patient))["status"] == "cancelled"
+
+
+async def test_a_plan_of_a_protocol_that_is_gone_is_not_moved_by_another(small_world: World) -> None:
+    patient, encounter = await discharged(small_world)
+    plan = await plan_of(small_world, patient)
+    await nurse_moves(small_world, plan, instantiatesCanonical=[f"{terms.PLAN_INFUSION}|0.0.7"])
+    before = await everything(small_world, patient)
+    with pytest.raises(ProtocolFault):
+        await correct(small_world, patient, encounter, Change.END_MOVED, end=END + timedelta(minutes=30))
+    assert await everything(small_world, patient) == before
+    # To take it back needs no protocol.
+    assert (await correct(small_world, patient, encounter, Change.WRONG_PATIENT)).changed
+
+
 # --- the EHR's own record --------------------------------------------------------------------------------------------
 async def ehr_recorded(world: World) -> tuple[str, str, Resource]:
     patient, encounter = await visit(world)
@@ -671,12 +745,12 @@ async def test_a_preview_shows_all_and_writes_nothing(world: World) -> None:
 
 # --- refused ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", [Change.END_MOVED, Change.STOPPED, Change.NOT_DONE])
-async def test_what_was_taken_back_stays_taken_back(world: World, kind: Change) -> None:
-    patient, encounter = await recorded(world)
-    await correct(world, patient, encounter, Change.WRONG_PATIENT)
+async def test_what_was_taken_back_stays_taken_back(small_world: World, kind: Change) -> None:
+    patient, encounter = await recorded(small_world)
+    await correct(small_world, patient, encounter, Change.WRONG_PATIENT)
     times = {"end": END} if kind is Change.END_MOVED else {}
     with pytest.raises(IllegalMove) as refused:
-        await correct(world, patient, encounter, kind, **times)
+        await correct(small_world, patient, encounter, kind, **times)
     assert set(refused.value.legal) == {"entered-in-error", "wrong-patient"}
 
 
@@ -713,14 +787,14 @@ async def test_an_infusion_that_still_runs_has_no_end_to_move(small_world: World
         await correct(small_world, patient, encounter, Change.END_MOVED, end=END)
 
 
-async def test_another_patients_encounter_is_refused(world: World) -> None:
-    _, encounter = await recorded(world)
-    other = await world.patient("Reyes")
+async def test_another_patients_encounter_is_refused(small_world: World) -> None:
+    _, encounter = await recorded(small_world)
+    other = await small_world.patient("Reyes")
     with pytest.raises(WrongSubject):
-        await correct(world, other, encounter, Change.NOT_DONE)
+        await correct(small_world, other, encounter, Change.NOT_DONE)
 
 
-async def test_an_encounter_without_an_infusion_has_nothing_to_correct(world: World) -> None:
-    patient, encounter = await visit(world)
+async def test_an_encounter_without_an_infusion_has_nothing_to_correct(small_world: World) -> None:
+    patient, encounter = await visit(small_world)
     with pytest.raises(NotFound):
-        await correct(world, patient, encounter, Change.NOT_DONE)
+        await correct(small_world, patient, encounter, Change.NOT_DONE)

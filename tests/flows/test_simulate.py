@@ -49,7 +49,7 @@ def simulated(end: datetime = SPRING, zone: ZoneInfo = NEW_YORK, **more: Any) ->
 
 def shown(row: Row) -> str:
     times = (each.isoformat(timespec="minutes") if each else "-" for each in (row.opens, row.due, row.expires))
-    return " | ".join((row.what, row.who, *times, row.state))
+    return "|".join((row.what, row.who, *times, row.state))
 
 
 def resources(simulation: Simulation, type_: str) -> list[Resource]:
@@ -63,36 +63,36 @@ def titles(rows: tuple[Row, ...]) -> list[str]:
 
 # --- the days on which the clocks change -----------------------------------------------------------------------------
 BEFORE_SPRING = """
-PHQ-9 before the infusion | patient | 2026-02-28T15:05-05:00 | 2026-03-07T15:05-05:00 | 2026-03-08T04:05-04:00 | open
-GAD-7 before the infusion | patient | 2026-02-28T15:05-05:00 | 2026-03-07T15:05-05:00 | 2026-03-08T04:05-04:00 | open
-An adult takes you home | nurse | 2026-03-07T15:05-05:00 | 2026-03-07T23:05-05:00 | 2026-03-08T12:05-04:00 | done
-Teach-back of your instructions | nurse | 2026-03-07T15:45-05:00 | 2026-03-07T19:45-05:00 | 2026-03-08T08:45-04:00 | open
-Do not drive or operate machinery | patient | 2026-03-07T15:45-05:00 | - | 2026-03-08T07:00-04:00 | in force
-No alcohol, sedatives or binding decisions | patient | 2026-03-07T15:45-05:00 | - | 2026-03-08T16:45-04:00 | in force
-How are you? The day after | patient | 2026-03-08T09:00-04:00 | 2026-03-09T21:00-04:00 | 2026-03-11T21:00-04:00 | open
-Follow-up call | nurse | 2026-03-09T09:00-04:00 | 2026-03-09T18:00-04:00 | 2026-03-09T18:00-04:00 | open
-How are you? Day 3 | patient | 2026-03-10T09:00-04:00 | 2026-03-12T09:00-04:00 | 2026-03-14T09:00-04:00 | open
+PHQ-9 before the infusion|patient|2026-02-28T15:05-05:00|2026-03-07T15:05-05:00|2026-03-08T04:05-04:00|open
+GAD-7 before the infusion|patient|2026-02-28T15:05-05:00|2026-03-07T15:05-05:00|2026-03-08T04:05-04:00|open
+An adult takes you home|nurse|2026-03-07T15:05-05:00|2026-03-07T23:05-05:00|2026-03-08T12:05-04:00|done
+Teach-back of your instructions|nurse|2026-03-07T15:45-05:00|2026-03-07T19:45-05:00|2026-03-08T08:45-04:00|open
+Do not drive or operate machinery|patient|2026-03-07T15:45-05:00|-|2026-03-08T07:00-04:00|in force
+No alcohol, sedatives or binding decisions|patient|2026-03-07T15:45-05:00|-|2026-03-08T16:45-04:00|in force
+How are you? The day after|patient|2026-03-08T09:00-04:00|2026-03-09T21:00-04:00|2026-03-11T21:00-04:00|open
+Follow-up call|nurse|2026-03-09T09:00-04:00|2026-03-09T18:00-04:00|2026-03-09T18:00-04:00|open
+How are you? Day 3|patient|2026-03-10T09:00-04:00|2026-03-12T09:00-04:00|2026-03-14T09:00-04:00|open
 """
 BEFORE_AUTUMN = """
-PHQ-9 before the infusion | patient | 2026-10-24T15:05-04:00 | 2026-10-31T15:05-04:00 | 2026-11-01T02:05-05:00 | open
-GAD-7 before the infusion | patient | 2026-10-24T15:05-04:00 | 2026-10-31T15:05-04:00 | 2026-11-01T02:05-05:00 | open
-An adult takes you home | nurse | 2026-10-31T15:05-04:00 | 2026-10-31T23:05-04:00 | 2026-11-01T10:05-05:00 | done
-Teach-back of your instructions | nurse | 2026-10-31T15:45-04:00 | 2026-10-31T19:45-04:00 | 2026-11-01T06:45-05:00 | open
-Do not drive or operate machinery | patient | 2026-10-31T15:45-04:00 | - | 2026-11-01T07:00-05:00 | in force
-No alcohol, sedatives or binding decisions | patient | 2026-10-31T15:45-04:00 | - | 2026-11-01T14:45-05:00 | in force
-How are you? The day after | patient | 2026-11-01T09:00-05:00 | 2026-11-02T21:00-05:00 | 2026-11-04T21:00-05:00 | open
-Follow-up call | nurse | 2026-11-02T09:00-05:00 | 2026-11-02T18:00-05:00 | 2026-11-02T18:00-05:00 | open
-How are you? Day 3 | patient | 2026-11-03T09:00-05:00 | 2026-11-05T09:00-05:00 | 2026-11-07T09:00-05:00 | open
+PHQ-9 before the infusion|patient|2026-10-24T15:05-04:00|2026-10-31T15:05-04:00|2026-11-01T02:05-05:00|open
+GAD-7 before the infusion|patient|2026-10-24T15:05-04:00|2026-10-31T15:05-04:00|2026-11-01T02:05-05:00|open
+An adult takes you home|nurse|2026-10-31T15:05-04:00|2026-10-31T23:05-04:00|2026-11-01T10:05-05:00|done
+Teach-back of your instructions|nurse|2026-10-31T15:45-04:00|2026-10-31T19:45-04:00|2026-11-01T06:45-05:00|open
+Do not drive or operate machinery|patient|2026-10-31T15:45-04:00|-|2026-11-01T07:00-05:00|in force
+No alcohol, sedatives or binding decisions|patient|2026-10-31T15:45-04:00|-|2026-11-01T14:45-05:00|in force
+How are you? The day after|patient|2026-11-01T09:00-05:00|2026-11-02T21:00-05:00|2026-11-04T21:00-05:00|open
+Follow-up call|nurse|2026-11-02T09:00-05:00|2026-11-02T18:00-05:00|2026-11-02T18:00-05:00|open
+How are you? Day 3|patient|2026-11-03T09:00-05:00|2026-11-05T09:00-05:00|2026-11-07T09:00-05:00|open
 """
 ONE_WEEK_LATER = """
-PHQ-9, every week | patient | {day} | {due} | {over} | open
-GAD-7, every week | patient | {day} | {due} | {over} | open
-Check-in, every week | patient | {day} | {due} | {over} | open
+PHQ-9, every week|patient|{day}|{due}|{over}|open
+GAD-7, every week|patient|{day}|{due}|{over}|open
+Check-in, every week|patient|{day}|{due}|{over}|open
 """
 TWO_WEEKS_LATER = """
-PHQ-9, weekly after the last infusion | patient | {day} | {due} | {over} | open
-GAD-7, weekly after the last infusion | patient | {day} | {due} | {over} | open
-Check-in, weekly after the last infusion | patient | {day} | {due} | {over} | open
+PHQ-9, weekly after the last infusion|patient|{day}|{due}|{over}|open
+GAD-7, weekly after the last infusion|patient|{day}|{due}|{over}|open
+Check-in, weekly after the last infusion|patient|{day}|{due}|{over}|open
 """
 
 
@@ -273,7 +273,7 @@ COMPARED = ("CarePlan", "Task", "ServiceRequest", "Goal", "MedicationAdministrat
 
 
 async def test_what_is_shown_is_what_the_flows_write_on_a_server(world: World) -> None:
-    scenario = Scenario(SPRING, NEW_YORK, infusions=3, every=THREE_DAYS)
+    scenario = Scenario(SPRING, NEW_YORK, infusions=2, every=THREE_DAYS)
     patient = await world.patient()
     client = world.server.client()
     for end in scenario.ends():
@@ -298,8 +298,9 @@ async def one_infusion(world: World, patient: str, encounter: str, end: datetime
         written_instructions=True, emergency_contact=True,
     )  # fmt: skip
     setting = Setting(world.context.clinic, world.context.identifiers, patient, encounter, ("charted", encounter))
-    for each in from_record(replace(record, checks=(check,)), setting):
-        await world.server.client().create(each)
+    charted = from_record(replace(record, checks=(check,)), setting)
+    entries = [{"request": {"method": "POST", "url": "Observation"}, "resource": each} for each in charted]
+    assert all(each.created for each in await world.server.client().batch(entries))
     world.clock.move_to(left_at)
     leaving = DischargeRequest(
         patient, encounter, left_at, escort="present", start=start, end=end, zone="America/New_York"

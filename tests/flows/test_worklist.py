@@ -31,6 +31,7 @@ from fhir_aftercare.flows.worklist import (
     worklist,
 )
 from flows.cases import leaving, visit
+from servers import ServerFailed
 from world import END, START, make_world
 
 if TYPE_CHECKING:
@@ -47,44 +48,59 @@ ALL = frozenset(WorkState)
 TASK_DUE = Path(__file__).resolve().parents[2] / "profiles" / "SearchParameter-task-due.json"
 
 
-class WithoutTaskDue(FhirClient):
-    """Finds a server that does not say that it knows task-due, whatever it really knows."""
+class Told(FhirClient):
+    """Has been told what the server can do: HAPI takes seconds to say so, and here it does not change."""
+
+    def __init__(self, *args: Any, statement: Resource, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._statement = statement
 
     async def capabilities(self) -> Resource:
-        statement = copy.deepcopy(await super().capabilities())
-        for kind in statement["rest"][0]["resource"]:
-            kind["searchParam"] = [each for each in kind.get("searchParam", ()) if each["name"] != "task-due"]
-        return statement
+        return self._statement
+
+
+def parameters_of(statement: Resource) -> list[Resource]:
+    kinds = statement["rest"][0]["resource"]
+    return [each for kind in kinds if kind["type"] == "Task" for each in kind["searchParam"]]
 
 
 @pytest.fixture(scope="session")
-async def knowing(server: Server) -> Server:
-    """The server with our search parameter: the sandbox has it, HAPI is given it."""
+async def statement(server: Server) -> Resource:
+    """What the server says of itself, once it has our search parameter: the sandbox has it, HAPI is given it."""
     if server.name == "hapi":
         await server.http.put(f"{server.base_url}/SearchParameter/task-due", json=json.loads(TASK_DUE.read_text()))
-        for _ in range(90):
-            statement = await server.client().capabilities()
-            if '"task-due"' in json.dumps(statement):
-                break
-            await asyncio.sleep(1)
-        else:
-            pytest.fail("HAPI does not list task-due 90 seconds after it was given it.")
-    return server
+    for _ in range(30):
+        found = await server.client().capabilities()
+        if any(each["name"] == "task-due" for each in parameters_of(found)):
+            return found
+        await asyncio.sleep(1)
+    raise ServerFailed("The server does not list task-due, which it was given.")
+
+
+def told(world: World, statement: Resource) -> World:
+    server = world.server
+    client = Told(server.base_url, server.http, on_call=world.calls.append, statement=statement)
+    world.context = replace(world.context, fhir=client)
+    return world
 
 
 @pytest.fixture
-async def plain(knowing: Server) -> World:
+async def plain(server: Server, statement: Resource) -> World:
     """A clinic on a server that knows task-due."""
-    return await make_world(knowing, now=NOW)
+    return told(await make_world(server, now=NOW), statement)
 
 
 @pytest.fixture(params=["by task-due", "filtered here"])
-async def clinic(request: pytest.FixtureRequest, plain: World) -> World:
-    if request.param == "filtered here":
-        server = plain.server
-        client = WithoutTaskDue(server.base_url, server.http, on_call=plain.calls.append)
-        plain.context = replace(plain.context, fhir=client)
-    return plain
+async def clinic(request: pytest.FixtureRequest, plain: World, statement: Resource) -> World:
+    if request.param == "by task-due":
+        return plain
+    unaware = copy.deepcopy(statement)
+    parameters = parameters_of(unaware)
+    parameters[:] = [each for each in parameters if each["name"] != "task-due"]
+    for kind in unaware["rest"][0]["resource"]:
+        if kind["type"] == "Task":
+            kind["searchParam"] = parameters
+    return told(plain, unaware)
 
 
 def task(
@@ -194,12 +210,38 @@ async def test_a_row_tells_all_that_is_needed_to_act(clinic: World) -> None:
 
 async def test_a_page_costs_one_round_trip_with_the_patients_in_it(plain: World) -> None:
     patient = await plain.patient()
-    await put(plain, [task(plain, patient, -1, hours) for hours in (-3, -2, 1, 2)])
+    urgent = task(plain, patient, -1, -5, "urgent")
+    await put(plain, [urgent, *(task(plain, patient, -90, hours) for hours in range(-9, 9))])
     plain.round_trips()
-    first = await worklist(plain.context, WorklistRequest(ALL, limit=3))
-    assert plain.round_trips() == ["capabilities", "batch"]
-    await worklist(plain.context, WorklistRequest(ALL, cursor=first.next, limit=3))
-    assert plain.round_trips() == ["batch"], "what the server can do is asked once"
+    pages = await read_all(plain, 5)
+    assert [len(page.rows) for page in pages] == [5, 5, 5, 4]
+    assert plain.round_trips() == ["batch"] * 4
+    assert all(row.name is not None for page in pages for row in page.rows)
+
+
+async def test_what_the_server_can_do_is_asked_once(server: Server, statement: Resource) -> None:
+    world = await make_world(server, now=NOW)
+    for _ in range(2):
+        await worklist(world.context, WorklistRequest())
+    assert world.round_trips() == ["capabilities", "batch", "batch"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "kinds"),
+    [
+        ({"name": "task-due", "type": "date"}, ["batch"]),
+        ({"name": "task-due", "definition": f"{terms.SEARCH_TASK_DUE}|1.0.0"}, ["batch"]),
+        ({"name": "task-due", "definition": "https://ehr.example.org/SearchParameter/task-due"}, ["search"]),
+        ({"name": "due", "type": "date"}, ["search"]),
+    ],
+)
+async def test_a_parameter_that_only_has_the_same_name_is_not_ours(
+    small_world: World, parameter: Resource, kinds: list[str]
+) -> None:
+    says = {"rest": [{"mode": "server", "resource": [{"type": "Task", "searchParam": [parameter]}]}]}
+    world = told(small_world, says)
+    await worklist(world.context, WorklistRequest())
+    assert world.round_trips() == kinds
 
 
 async def test_a_clinic_with_nothing_to_do_has_an_empty_list(clinic: World) -> None:
@@ -372,7 +414,7 @@ async def test_from_a_discharge_to_an_escalation_on_the_list(plain: World) -> No
     assert review.task not in {row.task for row in await rows(states=ALL)}
 
 
-class Silent(FhirClient):
+class Silent(Told):
     """Answers the entries of a batch with errors, one by one."""
 
     async def batch(self, entries: Sequence[Any]) -> list[BatchAnswer]:
@@ -381,8 +423,9 @@ class Silent(FhirClient):
 
 async def test_a_search_that_failed_is_no_empty_list(small_world: World) -> None:
     server = small_world.server
+    silent = Silent(server.base_url, server.http, statement=await server.client().capabilities())
     with pytest.raises(FhirBroken):
-        await worklist(replace(small_world.context, fhir=Silent(server.base_url, server.http)), WorklistRequest())
+        await worklist(replace(small_world.context, fhir=silent), WorklistRequest())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -33,7 +34,7 @@ from openapi.document import operations
 from world import make_clinic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     import pytest
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 Resource = dict[str, Any]
 Memory = dict[str, Any]
+Named = Callable[[Memory], Mapping[str, str]]
 
 CLINIC: Final = "harbor"
 ORGANIZATION: Final = "Organization/example-clinic"
@@ -50,6 +52,7 @@ PORTAL: Final = examples.STORED["portal"]["value"]["reference"]
 DISCHARGED: Final = datetime.fromisoformat(examples.LEFT) + timedelta(minutes=2)
 NEXT_DAY: Final = datetime.fromisoformat("2026-09-17T10:06:00-04:00")
 WEEK_LATER: Final = datetime.fromisoformat("2026-09-23T18:21:00-04:00")
+STORED: Final = "2026-09-16T19:12:00.000Z"
 KEPT_ENTRIES: Final = 1
 
 
@@ -68,9 +71,9 @@ class Step:
     name: str = ""
     code: str = ""
     body: Callable[[Any], Any] | None = None
-    path: Callable[[Memory], Mapping[str, str]] | None = None
-    query: Mapping[str, str] = field(default_factory=dict)
-    headers: Callable[[Memory], Mapping[str, str]] | None = None
+    path: Named | None = None
+    query: Named | None = None
+    headers: Named | None = None
 
     @property
     def label(self) -> str:
@@ -91,6 +94,42 @@ def _of_another(body: Any) -> Any:
 
 def _impossible(body: Any) -> Any:
     return {**body, "checks": [{**body["checks"][0], "systolic": 900}]}
+
+
+def _call(memory: Memory) -> Mapping[str, str]:
+    """Name the first Task that is a call."""
+    return _task(memory, "attempt")
+
+
+def _work(memory: Memory) -> Mapping[str, str]:
+    """Name the first Task that can be done."""
+    return _task(memory, "complete")
+
+
+def _task(memory: Memory, move: str) -> Mapping[str, str]:
+    found = next(each for each in memory["listTasks"].body["items"] if move in each["legal_moves"])
+    return {"task": found["task"].partition("/")[2]}
+
+
+def _as_seen(memory: Memory) -> Mapping[str, str]:
+    return {"If-Match": memory["getTask"].etag}
+
+
+def _move(example: str, said: str = "", task: Named = _call, **more: Any) -> list[Step]:
+    """Look at the Task, and move it."""
+    return [Step("getTask", path=task), Step("moveTask", example, said=said, path=task, headers=_as_seen, **more)]
+
+
+def _first_observation(memory: Memory) -> Mapping[str, str]:
+    return {"observation": memory["recordInfusion"].body["observations"][0].partition("/")[2]}
+
+
+def _next_page(memory: Memory) -> Mapping[str, str]:
+    return {"limit": "2", "cursor": memory["getWorklist"].body["next"]}
+
+
+def _page_of_two(_: Memory) -> Mapping[str, str]:
+    return {"limit": "2"}
 
 
 RECORD: Final = Step("recordInfusion", "monitored", 201)
@@ -115,7 +154,7 @@ CHAPTERS: Final[Mapping[str, Sequence[Step | Move]]] = {
         Step("askDischarge", "escorted", 201, "The patient may go, and the plan is active"),
         Step("askDischarge", "escorted", 200, "Sent again: nothing was left to write"),
         Step("reportDischarge", "escorted", 200, "It is the same one plan"),
-        Step("getAftercare", said="An hour after the discharge"),
+        Step("getAftercare", said="Just after the discharge"),
         Step("getAftercare", status=404, code="not-found", path=lambda _: {"patient": "example-nobody"}),
     ],
     "early": [
@@ -153,6 +192,38 @@ CHAPTERS: Final[Mapping[str, Sequence[Step | Move]]] = {
         Step("readStoredAnswers", "portal", said="Scored, and somebody must act"),
         Step("getAftercare", said="A week later", name="week-later"),
         Step("submitResponse", "phq-9", 400, code="invalid-input", body=lambda body: {**body, "status": "stopped"}),
+    ],
+    "work": [
+        RECORD,
+        Step("reportDischarge", "escorted", 201),
+        NEXT_DAY,
+        Step("listTasks", said="What is open, the most pressing first"),
+        Step("getTask", path=_call, said="A call, with its version in `ETag`"),
+        Step("getTask", status=304, path=_call, headers=lambda memory: {"If-None-Match": memory["getTask"].etag}),
+        Step("moveTask", "claim", 428, code="precondition-required", path=_call),
+        *_move("claim", "It is mine now"),
+        Step("moveTask", "no-answer", 412, code="stale", path=_call, headers=_as_seen),
+        *_move("no-answer", "The attempt is kept, and another one is due"),
+        *_move("reached"),
+        *_move("claim", status=409, code="illegal-move"),
+        Step("listTasks"),
+        *_move("complete", "It has ended: no move is left", _work),
+        Step("getWorklist", said="The first page: `next` is where the second begins", query=_page_of_two),
+        Step("getWorklist", query=_next_page),
+        Step("getWorklist", status=400, code="invalid-cursor", query=lambda _: {"cursor": "bm9uZQ"}),
+    ],
+    "later": [
+        RECORD,
+        Step("reportDischarge", "escorted", 201),
+        Step("previewCorrection", "later", said="What would be written (its first entry)"),
+        Step("correctInfusion", "later", said="The plan has moved, and the patient is told"),
+        Step("retractObservation", "mistyped", said="It is marked as entered in error", path=_first_observation),
+    ],
+    "wrong": [
+        RECORD,
+        Step("reportDischarge", "escorted", 201),
+        Step("previewCorrection", "wrong-patient"),
+        Step("correctInfusion", "wrong-patient", said="All of it is taken back; nothing is erased"),
     ],
 }
 
@@ -234,7 +305,7 @@ async def tell(running: Service) -> list[Told]:
             answer = await running.http.request(
                 operation.method,
                 names.own(operation.path.format(**path)),
-                params=step.query,
+                params=step.query(memory) if step.query else None,
                 content=names.own(json.dumps(body)).encode() if body is not None else None,
                 headers={
                     "x-request-id": "7d0c1f5e2b9a4c06",
@@ -242,8 +313,9 @@ async def tell(running: Service) -> list[Told]:
                     **(step.headers(memory) if step.headers else {}),
                 },
             )
-            memory[step.operation] = SimpleNamespace(body=answer.json(), etag=answer.headers.get("etag"))
-            value = cut(json.loads(names.theirs(answer.text)))
+            text = answer.text or "null"
+            memory[step.operation] = SimpleNamespace(body=json.loads(text), etag=answer.headers.get("etag"))
+            value = cut(json.loads(names.theirs(text)))
             told.append(Told(chapter, step, answer.status_code, answer.headers, value))
     return told
 
@@ -268,8 +340,12 @@ class _Names:
         return re.sub(r"\bexample-(ana|infusion|portal)\b", rf"example-\1{self.mark}", text)
 
     def theirs(self, text: str) -> str:
-        """Give a text of this chapter with the ids of the examples."""
-        text = re.sub(rf"\bexample-(ana|infusion|portal){self.mark}\b", r"example-\1", text)
+        """Give a text with the ids of the examples: a worklist has the patients of other chapters too.
+
+        The sandbox's own time is made one, since its clock cannot be set.
+        """
+        text = re.sub(r"\bexample-(ana|infusion|portal)-\d+\b", r"example-\1", text)
+        text = re.sub(r'(?<="lastUpdated":")[^"]+', STORED, text)
         return re.sub(r"\b([A-Z][A-Za-z]+)/(0{8}-[0-9a-f-]{27})\b", self._counted, text)
 
     def _counted(self, match: re.Match[str]) -> str:

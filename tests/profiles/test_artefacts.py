@@ -102,8 +102,20 @@ def test_every_canonical_of_ours_resolves(name: str) -> None:
 
 @pytest.mark.parametrize("name", [each for each in ALL if each.startswith(("examples/", "ImplementationGuide"))])
 def test_every_reference_resolves(name: str) -> None:
-    known = {f"{each['resourceType']}/{each['id']}" for each in ALL.values()}
+    told = [entry["resource"] for each in ALL.values() for entry in each.get("entry", [])]
+    known = {f"{each['resourceType']}/{each['id']}" for each in (*ALL.values(), *told)}
     assert set(references(ALL[name])) <= known
+
+
+def test_the_course_is_told_with_a_correction_a_retraction_and_the_night_the_clocks_change() -> None:
+    steps = {name: each for name, each in ALL.items() if "Bundle-course-" in name}
+    assert len(steps) == 7
+    told = [entry["resource"] for each in steps.values() for entry in each["entry"]]
+    assert {"amended", "entered-in-error"} <= {each["status"] for each in told if each["resourceType"] == "Observation"}
+    restrictions = [each for each in told if each["resourceType"] == "ServiceRequest"]
+    assert "2026-03-08T07:00:00-04:00" in {each["occurrencePeriod"]["end"] for each in restrictions}
+    forms = [each for each in told if each["resourceType"] == "Task" and each["status"] == "cancelled"]
+    assert "superseded" in {each["businessStatus"]["coding"][0]["code"] for each in forms}
 
 
 def test_the_implementation_guide_lists_everything() -> None:

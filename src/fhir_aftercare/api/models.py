@@ -37,6 +37,8 @@ from fhir_aftercare.flows.record_infusion import Recorded, RecordRequest
 _MOMENT = re.compile(r"(?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?")
 # The id of an encounter's administration where the caller gives none.
 _ONLY_INFUSION = "1"
+# More than any instrument measures, and as many as every FHIR server keeps.
+_MOST_DIGITS = 40
 # Not blank, and nothing that no screen shows: FHIR wants strings to say something.
 _SAYS_SOMETHING = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x20\x7f-\xa0][^\x00-\x1f\x7f-\x9f]*$"
 
@@ -48,6 +50,8 @@ def _moment(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
+    if isinstance(value, Decimal) and len(value.as_tuple().digits) > _MOST_DIGITS:
+        raise PydanticCustomError("digits", "Input should have at most {most} digits", {"most": _MOST_DIGITS})
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         return value
     raise PydanticCustomError("number", "Input should be a number")

@@ -94,7 +94,11 @@ def activated(draft: Resource, facts: PlanFacts) -> Resource:
     found.setdefault("title", wanted["title"])
     if "period" in wanted:
         found["period"] = _period_with(found.get("period") or {}, wanted["period"])
-    for name in ("instantiatesCanonical", "partOf", "addresses", "goal"):
+    # The version it is activated by comes first: by that one its activities are made.
+    found["instantiatesCanonical"] = list(
+        dict.fromkeys([*wanted["instantiatesCanonical"], *(found.get("instantiatesCanonical") or ())])
+    )
+    for name in ("partOf", "addresses", "goal"):
         given = found.get(name) or []
         added = [each for each in wanted.get(name) or () if each not in given]
         if added:

@@ -10,6 +10,7 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.definitions import Activity, Definition, Form, Plan, Protocol
@@ -117,7 +118,7 @@ def _header(reading: Reading, file: str, resource: Resource) -> dict[str, Any]:
         "url": header["url"],
         "version": header["version"],
         "status": header["status"],
-        "titles": Element(header, file).texts("title"),
+        "titles": Element(header, file).texts("title") if "title" in sound else dict.fromkeys(LANGUAGES, "A title"),
     }
 
 
@@ -227,9 +228,11 @@ class _PlanReader:
                 rule = self._rule(fault, part)
                 self.reading.findings.append(_of(fault, self.file, f"{path}.{where}", rule))
         if not self.sound({"name": "Good", "action": [found]}, path):
-            # Sound alone and not together: a repetition, and offsets its period cannot be added to.
-            found.pop("timingTiming", None)
+            # Sound alone and not together: a repetition and offsets it cannot be added to, an extension twice.
             broken = True
+            for name in ("timingTiming", *_LISTS):
+                if self.fault({"name": "Good", "action": [found]}) is not None:
+                    found.pop(name, None)
         if broken:
             self.reading.broken.add((self.file, found["id"]))
         return found

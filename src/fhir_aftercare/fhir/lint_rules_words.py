@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fhir_aftercare.care.reading_grade import MAX_GRADE, MAX_WORDS, grade, too_long
 from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import ProtocolFault
+from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.elements import Element
 from fhir_aftercare.fhir.expression import CHOICES, PARAMETERS, Type
 from fhir_aftercare.fhir.lint_rules import Finding, Sheet, error, items_of, objects, warning
@@ -41,7 +42,7 @@ def words(sheet: Sheet) -> Iterator[Finding]:
                 file, path = sheet.at(plan, action, "title")
                 yield from _translated(file, [(path, action.titles)])
     for activity in sheet.protocol.activities.values():
-        said = [*_of_activity(activity)]
+        said = [*_of_activity(activity, sheet.files[activity.file])]
         yield from _translated(activity.file, [("ActivityDefinition.title", activity.titles), *said])
         yield from _readable(activity.file, "ActivityDefinition", said)
     for form in sheet.protocol.forms.values():
@@ -51,10 +52,14 @@ def words(sheet: Sheet) -> Iterator[Finding]:
             yield from _readable(form.file, "Questionnaire", said)
 
 
-def _of_activity(activity: Activity) -> Iterator[Said]:
+def _of_activity(activity: Activity, resource: Resource) -> Iterator[Said]:
     """Give what an activity tells the patient: the points that are taught, the instruction of a restriction."""
-    for each in activity.inputs:
-        yield "ActivityDefinition.extension", each.texts
+    inputs = (each for each in objects(resource, "extension") if each[1].get("url") == terms.EXT_TASK_INPUT)
+    english = (
+        at for at, each in inputs if any(part.get("valueCode") == "en" for _, part in objects(each, "extension"))
+    )
+    for index, each in zip(english, activity.inputs, strict=False):
+        yield f"ActivityDefinition.extension[{index}]", each.texts
     for index, dynamic in enumerate(activity.dynamic):
         if dynamic.path == "patientInstruction" and any(_LETTERS.search(e.text) for e in dynamic.expressions.values()):
             said = {language: _spoken(each) for language, each in dynamic.expressions.items()}

@@ -43,7 +43,7 @@ LITRES_PER_MINUTE: Final = Unit("L/min", "L/min")
 KILOGRAM: Final = Unit("kg", "kg")
 CELSIUS: Final = Unit("°C", "Cel")
 SCORE: Final = Unit("{score}", "{score}")
-TIMES: Final = Unit("times", "{times}")
+TIMES: Final = Unit("times", "1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,15 +184,16 @@ def _course(draft: Draft, facts: Facts, plan: Resource | None) -> _Course:
     if courses.joined is not None:
         identifier = courses.joined["identifier"][0]
         start = tasks.moment((courses.joined.get("period") or {}).get("start")) or end
+    there = children(chart, courses.joined) if courses.joined else ()
     is_last = all(earlier <= end for earlier in courses.ends)
     course = Course(
         key=("course", identifier["value"]),
         reference=reference_of(courses.joined) if courses.joined else f"urn:uuid:{identifier['value']}",
         start=start,
         last_end=max([*courses.ends, end]),
-        last_key=facts.episode.infusion_key,
+        last_key=facts.episode.key,
     )
-    proposal = propose_course(context.protocol, context.protocol.course, facts, course)
+    proposal = propose_course(context.protocol, context.protocol.course, facts, course, there)
     goals = [] if courses.joined else propose_goals(context.protocol.course, facts, course, depression(chart))
     # An infusion that was recorded late, before the last one, moves nothing.
     return _Course(courses.joined, course, proposal.wanted if is_last else (), goals)

@@ -5,19 +5,32 @@ A step of the flows that change what is to be asked, not a door. It counts what 
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import ProtocolFault
-from fhir_aftercare.fhir import careplan
+from fhir_aftercare.fhir import careplan, tasks
 from fhir_aftercare.flows.running_course import RunningCourse
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fhir_aftercare.flows.chart import Chart
+    from fhir_aftercare.flows.context import ClinicContext
     from fhir_aftercare.flows.draft import Draft
     from fhir_aftercare.flows.running_course import Asking
 
 Resource = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ComingForm:
+    """A form that will be asked and is no Task yet: its title in the patient's language, when it opens and is due."""
+
+    title: str
+    opens: datetime
+    due: datetime
 
 
 def ask_forms(draft: Draft) -> list[str]:
@@ -43,6 +56,20 @@ def add_forms(draft: Draft, asking: Asking) -> list[str]:
     for changed in asking.replaced:
         draft.transaction.update(changed, there[changed["id"]])
     return [draft.ensure_wanted(each) for each in asking.wanted if draft.existing(each.resource) is None]
+
+
+def coming_forms(context: ClinicContext, chart: Chart) -> list[ComingForm]:
+    """Give the forms of the running courses that are no Tasks yet, in order of time. Raises ``ProtocolFault``."""
+    found: list[ComingForm] = []
+    known = chart.by_identifier()
+    for plan in running_courses(chart):
+        asking = RunningCourse.of(context, chart, plan).asking()
+        found += [ComingForm(each.title, each.opens, each.due) for each in asking.coming]
+        for each in asking.wanted:
+            opens, due, _ = tasks.window_of(each.resource)
+            if opens is not None and due is not None and each.identifier not in known:
+                found.append(ComingForm(str(each.resource["description"]), opens, due))
+    return sorted(found, key=lambda each: utc(each.opens))
 
 
 def running_courses(chart: Chart) -> list[Resource]:

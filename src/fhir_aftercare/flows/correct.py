@@ -9,36 +9,37 @@ Repeating a correction changes nothing; what people did or chose is kept, and no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from fhir_aftercare.care.correction import Change, record_after
-from fhir_aftercare.care.infusion import InfusionStatus
+from fhir_aftercare.care.correction import Change
 from fhir_aftercare.care.plan import Episode
-from fhir_aftercare.care.timing import local, require_aware, utc
 from fhir_aftercare.errors import InvalidInput
-from fhir_aftercare.fhir import careplan, corrections, provenance, tasks, terms
-from fhir_aftercare.fhir.findings import read_administrations
+from fhir_aftercare.fhir import careplan, provenance, terms
 from fhir_aftercare.fhir.identifiers import token_query
 from fhir_aftercare.flows.chart import Section, encounter_sections, patient_section, plan_sections, score_section
+from fhir_aftercare.flows.correct_record import correct_record, standing, take_back_observations
+from fhir_aftercare.flows.correction_request import CorrectionRequest, check_order, check_request
+from fhir_aftercare.flows.course_forms import course_of
 from fhir_aftercare.flows.draft import Draft, reference_of
-from fhir_aftercare.flows.move_plan import Moved, Moving, move_plan, told_times
+from fhir_aftercare.flows.move_plan import Moved, move_plan
+from fhir_aftercare.flows.moving import Moving, told_times
 from fhir_aftercare.flows.retract_plan import retract_plan
 from fhir_aftercare.flows.settle import preview, settle
-from fhir_aftercare.flows.situation import find_anchor, refers
-from fhir_aftercare.flows.which_infusion import Infusion, find_infusion
+from fhir_aftercare.flows.situation import find_anchor
+from fhir_aftercare.flows.which_infusion import find_infusion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from fhir_aftercare.care.plan import Anchor
     from fhir_aftercare.fhir.bundles import Transaction
     from fhir_aftercare.fhir.findings import Administration
     from fhir_aftercare.flows.chart import Chart
     from fhir_aftercare.flows.context import ClinicContext
 
+__all__ = ["Change", "Corrected", "CorrectionDecision", "CorrectionRequest", "correct_infusion", "preview_correction"]
+
 Resource = dict[str, Any]
+
 
 @dataclass(frozen=True, slots=True)
 class CorrectionDecision:
@@ -113,7 +114,7 @@ def _infusion_sections(context: ClinicContext, request: CorrectionRequest) -> li
     """Give an infusion's own record with all that was observed of it, where there is no encounter."""
     episode = Episode.of(context.clinic.id, None, request.infusion)
     key = (*episode.infusion_key, request.infusion or "")
-    query = f"{token_query('identifier', context.identifiers.identifier('drug-record', *key))}"
+    query = token_query("identifier", context.identifiers.identifier("drug-record", *key))
     return [
         Section(name, type_, f"{type_}?{query}&_revinclude=Observation:part-of&_count=200")
         for name, type_ in (("drug records", "MedicationAdministration"), ("procedures", "Procedure"))
@@ -150,7 +151,7 @@ def _moving(
     draft: Draft, plan: Resource, episode: Episode, given: Sequence[Administration], request: CorrectionRequest
 ) -> Moving:
     start, end = told_times(draft.chart, plan)
-    anchor: Anchor | None = find_anchor(
+    anchor = find_anchor(
         given,
         draft.chart.encounter,
         start=request.start or start or end,
@@ -166,14 +167,19 @@ def _moving(
 
 
 def _sign(draft: Draft, request: CorrectionRequest, plan: Resource | None, sources: Sequence[str | None]) -> None:
-    policy = (plan or {}).get("instantiatesCanonical") or [draft.context.protocol.infusion.canonical]
+    course = course_of(draft.chart, plan) if plan else None
+    made_by = [each for one in (plan, course.plan if course else None) for each in _canonicals(one)]
     provenance.sign(
         draft.transaction,
         draft.context.identifiers,
         draft.context.author(request.person or request.agreed_by),
         at=draft.now,
-        policy=policy,
+        policy=made_by or [draft.context.protocol.infusion.canonical],
         sources=list(dict.fromkeys(each for each in sources if each)),
         activity="NULLIFY" if request.kind.retracts else "UPDATE",
         reason=request.reason,
     )
+
+
+def _canonicals(plan: Resource | None) -> list[str]:
+    return [str(each) for each in (plan or {}).get("instantiatesCanonical") or ()]

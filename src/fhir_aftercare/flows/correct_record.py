@@ -118,5 +118,3 @@ def _is_of(chart: Chart, observation: Resource, found: Infusion) -> bool:
     at = tasks.moment(observation.get("effectiveDateTime"))
     began = tasks.moment(((found.plan or {}).get("period") or {}).get("start"))
     return at is not None and began is not None and abs(utc(at) - utc(began)) <= _NEAR
-
-

@@ -43,6 +43,7 @@ class CorrectionRequest:
 
 
 def check_request(request: CorrectionRequest, now: datetime) -> None:
+    """Check what is asked by itself. Raises ``InvalidInput`` or ``MissingZone``, naming the field at fault."""
     if not request.reason.strip():
         raise InvalidInput("A correction needs the reason, in the words of a person.", where="reason")
     if request.agreed_by is not None and not request.agreed_by.startswith("Practitioner/"):
@@ -57,7 +58,6 @@ def check_request(request: CorrectionRequest, now: datetime) -> None:
 
 
 def check_order(start: datetime | None, end: datetime | None) -> None:
+    """Check that an infusion ends after it starts, as far as both are known. Raises ``InvalidInput``."""
     if start is not None and end is not None and utc(end) < utc(start):
         raise InvalidInput("The infusion ends before it starts.", where="end")
-
-

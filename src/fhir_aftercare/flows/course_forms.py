@@ -1,30 +1,26 @@
 """The forms of a course when one of its infusions is corrected: moved, hung on the infusion before, or withdrawn.
 
-A step of ``correct``, not a door. Only forms nobody has acted on change; what is due now stays due.
+A step of ``correct``, not a door. Only forms nobody has acted on change; what is due now stays due. Which forms a
+course asks is ``running_course``'s to say.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.correction import MOVABLE, CourseEffect, course_after
-from fhir_aftercare.care.plan import Anchor
 from fhir_aftercare.care.timing import local, utc
+from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import careplan, corrections, tasks
-from fhir_aftercare.fhir.course import Course, propose_course, superseded
-from fhir_aftercare.fhir.facts import Facts
-from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.situation import children, is_task, language_of, plan_zone, refers
-from fhir_aftercare.flows.which_infusion import episode_of
+from fhir_aftercare.flows.ask_forms import ask_forms, chart_after
+from fhir_aftercare.flows.running_course import RunningCourse
+from fhir_aftercare.flows.situation import children, is_task, plan_zone, refers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from fhir_aftercare.care.correction import Change
-    from fhir_aftercare.care.plan import Episode
-    from fhir_aftercare.fhir.facts import Wanted
     from fhir_aftercare.flows.chart import Chart
     from fhir_aftercare.flows.draft import Draft
 
@@ -71,8 +67,11 @@ def start_of(plan: Resource) -> datetime | None:
     return tasks.moment((plan.get("period") or {}).get("start"))
 
 
-def take_back(draft: Draft, place: CoursePlace, end: datetime, episode: Episode, change: Change) -> None:
-    """Do to the course what becomes of it when the infusion that ended at ``end`` is taken back."""
+def take_back(draft: Draft, place: CoursePlace, end: datetime, change: Change) -> None:
+    """Do to the course what becomes of it when the infusion that ended at ``end`` is taken back.
+
+    The transaction has its plan as ended already.
+    """
     effect = course_after(
         finished=len(place.finished),
         running=place.running,
@@ -80,7 +79,7 @@ def take_back(draft: Draft, place: CoursePlace, end: datetime, episode: Episode,
         answered=_is_answered(draft.chart, place.plan),
     )
     if effect is CourseEffect.REANCHOR:
-        _reanchor(draft, place, episode)
+        ask_forms(draft)
     elif effect is CourseEffect.WITHDRAW_FORMS:
         _withdraw(draft, place.plan, change, only_untouched=True)
     elif effect is CourseEffect.REVOKE:
@@ -118,85 +117,35 @@ def _open_forms(chart: Chart, course: Resource) -> list[Resource]:
     ]
 
 
-def _reanchor(draft: Draft, place: CoursePlace, episode: Episode) -> None:
-    """Hang the last forms on the infusion before (fhir-model §1.6)."""
-    end, plan = place.finished[-1]
-    before = episode_of(plan, draft.context.clinic, draft.context.identifiers)
-    last_key = before.infusion_key if before else _key_without_encounter(plan)
-    course = _course(place.plan, start_of(place.plan) or end, end, last_key)
-    wanted = _wanted(draft, course, before or episode)
-    waiting = {task["id"]: task for task in _open_forms(draft.chart, place.plan)}
-    for changed in superseded(list(waiting.values()), wanted, draft.now):
-        draft.transaction.update(changed, waiting[changed["id"]])
-    for form in wanted:
-        draft.ensure_wanted(form)
+def move_forms(draft: Draft, place: CoursePlace, told: datetime, end: datetime) -> None:
+    """Move the forms that hang on an infusion which ended at ``end``, and not when it was ``told`` to have.
 
-
-def move_forms(draft: Draft, place: CoursePlace, episode: Episode, told: datetime, end: datetime) -> None:
-    """Move the forms that hang on an infusion which ended at ``end``, and not when it was ``told`` to have."""
-    began = start_of(place.plan) or told
-    first = utc(began) == utc(told)
-    other = place.finished[-1] if place.finished and not place.is_last(told) else None
-    last_key = episode.infusion_key
-    if other is not None:
-        found = episode_of(other[1], draft.context.clinic, draft.context.identifiers)
-        last_key = found.infusion_key if found else _key_without_encounter(other[1])
-    before = _course(place.plan, began, other[0] if other else told, last_key)
-    after = _course(place.plan, end if first else began, other[0] if other else end, last_key)
-    windows = {each.identifier: each.resource for each in _wanted(draft, before, episode)}
-    for form in _wanted(draft, after, episode):
-        task, hung = draft.existing(form.resource), windows.get(form.identifier)
+    The transaction has its plan moved already. A course whose protocol cannot be applied is left as it is;
+    ``tend_plans`` tells of it.
+    """
+    course = place.plan
+    began = start_of(course)
+    if began is not None and utc(began) == utc(told):
+        zone = plan_zone(course, draft.context.clinic)
+        period = {**course["period"], "start": tasks.instant(local(end, zone))}
+        course = {**course, "period": period}
+        draft.transaction.update(course, place.plan)
+    try:
+        before = _asked(draft, draft.chart, place.plan)
+        after = _asked(draft, chart_after(draft), course)
+    except ProtocolFault:
+        return
+    for identifier, form in after.items():
+        task, hung = draft.existing(form), before.get(identifier)
         if task is None or hung is None or task.get("status") not in MOVABLE:
             continue
-        if tasks.window_of(task) == tasks.window_of(hung) != tasks.window_of(form.resource):
-            draft.transaction.update(corrections.rescheduled(task, tasks.window_of(form.resource), draft.now), task)
-    if first and utc(end) != utc(told):
-        zone = plan_zone(place.plan, draft.context.clinic)
-        period = {**(place.plan.get("period") or {}), **tasks.period(local(end, zone), None)}
-        draft.transaction.update({**place.plan, "period": period}, place.plan)
+        was, now = tasks.window_of(hung), tasks.window_of(form)
+        if corrections.is_at(task, was) and was != now:
+            draft.transaction.update(corrections.rescheduled(task, now, draft.now), task)
+    ask_forms(draft)
 
 
-def _course(plan: Resource, start: datetime, last_end: datetime, last_key: tuple[str, ...]) -> Course:
-    return Course(("course", plan["identifier"][0]["value"]), reference_of(plan), start, last_end, last_key)
-
-
-def _key_without_encounter(plan: Resource) -> tuple[str, ...]:
-    return ("plan", plan["identifier"][0]["value"])
-
-
-def _wanted(draft: Draft, course: Course, episode: Episode) -> Sequence[Wanted]:
-    """Give the forms a course wants now, each under the identifier of the Task that asks for it."""
-    context, chart = draft.context, draft.chart
-    plan = next(each for each in chart.of("CarePlan") if reference_of(each) == course.reference)
-    facts = Facts(
-        clinic=context.clinic,
-        identifiers=context.identifiers,
-        episode=episode,
-        patient=draft.patient,
-        encounter=draft.encounter,
-        anchor=Anchor(course.last_end, course.last_end),
-        zones=(plan_zone(plan, context.clinic),),
-        language=language_of(chart.patient, None, context.clinic),
-        now=context.clock(),
-        requester=context.clinic.organization,
-        patient_has_left=True,
-        course_active=True,
-    )
-    there = [each for each in children(chart, plan) if is_task(each)]
-    proposal = propose_course(context.protocol, context.protocol.course, facts, course, there)
-    return [_asked_again(draft, each) for each in proposal.wanted]
-
-
-def _asked_again(draft: Draft, form: Wanted) -> Wanted:
-    """Give a form as it is; one that a later infusion had superseded, which is no more, under a further number."""
-    base, number = form.identifier[1], 1
-    while (task := draft.existing(form.resource)) is not None and _is_superseded(task):
-        number += 1
-        identifier = draft.context.identifiers.identifier("activity", base, f"r{number}")
-        urn = draft.context.identifiers.full_url("activity", base, f"r{number}")
-        form = replace(form, urn=urn, resource={**form.resource, "identifier": [identifier]})
-    return form
-
-
-def _is_superseded(task: Resource) -> bool:
-    return task.get("status") == "cancelled" and corrections.has_reason(task, "superseded")
+def _asked(draft: Draft, chart: Chart, course: Resource) -> dict[tuple[str, str], Resource]:
+    """Give the Tasks of the forms a course asks, by identifier."""
+    asking = RunningCourse.of(draft.context, chart, course).asking()
+    return {each.identifier: each.resource for each in asking.wanted}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
 from fhir_aftercare.ehr.answers import etag_of
-from fhir_aftercare.errors import FhirServerError, InvalidInput
+from fhir_aftercare.errors import FhirRejected, FhirServerError, InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,12 +157,24 @@ def _installable(resource: Resource, files: Mapping[str, Resource]) -> Resource:
 
 async def _install(fhir: FhirClient, files: Mapping[str, Resource], there: Mapping[str, Resource]) -> list[Installed]:
     changed = {name: each for name, each in files.items() if _differs(each, there.get(_reference(each)))}
-    answers = await fhir.batch([_put(each, there.get(_reference(each))) for each in changed.values()])
-    errors = {name: answer.error for name, answer in zip(changed, answers, strict=True)}
+    errors = await _send(fhir, {name: _put(each, there.get(_reference(each))) for name, each in changed.items()})
     return [
         Installed(name, _reference(each), _outcome(name, errors, _reference(each) in there), errors.get(name))
         for name, each in files.items()
     ]
+
+
+async def _send(fhir: FhirClient, entries: Mapping[str, Resource]) -> dict[str, FhirServerError | None]:
+    """Send entries and give each one's error, or None."""
+    try:
+        answers = await fhir.batch([*entries.values()])
+    except FhirRejected as refused:
+        if len(entries) == 1:
+            return dict.fromkeys(entries, refused)
+        # A server that cannot read one entry refuses them all: which one it is shows when each comes alone.
+        alone = [await _send(fhir, {name: entry}) for name, entry in entries.items()]
+        return {name: error for each in alone for name, error in each.items()}
+    return {name: answer.error for name, answer in zip(entries, answers, strict=True)}
 
 
 def _outcome(name: str, errors: Mapping[str, FhirServerError | None], was_there: bool) -> Outcome:

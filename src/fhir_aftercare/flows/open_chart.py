@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.instruments import GAD7, PHQ9
 from fhir_aftercare.care.outcome import assess, baseline, newest_per_day
+from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import careplan, tasks, terms
+from fhir_aftercare.flows.ask_forms import ComingForm, coming_forms
 from fhir_aftercare.flows.chart import (
     Section,
     patient_section,
@@ -19,7 +21,8 @@ from fhir_aftercare.flows.chart import (
     read_chart,
     score_section,
 )
-from fhir_aftercare.flows.situation import infusion_starts, score_points
+from fhir_aftercare.flows.running_course import course_start
+from fhir_aftercare.flows.situation import score_points
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from fhir_aftercare.care.outcome import Outcome, Point
     from fhir_aftercare.errors import AftercareError
+    from fhir_aftercare.flows.chart import Chart
     from fhir_aftercare.flows.context import ClinicContext
 
 Resource = dict[str, Any]
@@ -56,7 +60,10 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class ChartView:
-    """One patient's aftercare as it stands. ``gaps`` names what could not be read, with the error."""
+    """One patient's aftercare as it stands. ``gaps`` names what could not be read, with the error.
+
+    ``coming`` are the forms that will be asked and are no Tasks yet (fhir-model §3.3).
+    """
 
     patient: Resource
     courses: tuple[Resource, ...]
@@ -69,6 +76,7 @@ class ChartView:
     next_due: datetime | None
     as_of: datetime
     gaps: Mapping[str, AftercareError] = field(default_factory=dict)
+    coming: tuple[ComingForm, ...] = ()
 
     @property
     def restricted_until(self) -> datetime | None:
@@ -88,9 +96,10 @@ async def open_chart(context: ClinicContext, patient: str) -> ChartView:
     all_tasks = chart.of("Task")
     waiting = sorted((_waiting(each, now) for each in all_tasks if tasks.is_open(each)), key=_urgency)
     points = newest_per_day(score_points(chart, context.clinic), context.clinic.zone)
-    start = min(infusion_starts(chart), default=None)
+    start = course_start(chart)
     trends = tuple(_trend(key, points, start, context) for key in (PHQ9.key, GAD7.key))
     due = [each.due for each in waiting if each.due is not None and each.due >= now]
+    coming, gaps = _coming(context, chart)
     return ChartView(
         patient=chart.patient,
         courses=tuple(plan for plan in plans if careplan.is_kind(plan, "course")),
@@ -102,13 +111,22 @@ async def open_chart(context: ClinicContext, patient: str) -> ChartView:
         trends=trends,
         next_due=min(due, default=None),
         as_of=now,
-        gaps=chart.gaps,
+        gaps=gaps,
+        coming=coming,
     )
 
 
 def sections(patient: str) -> list[Section]:
     """Give what is read for it, in one batch."""
     return [patient_section(patient), *plan_sections(patient), score_section(patient)]
+
+
+def _coming(context: ClinicContext, chart: Chart) -> tuple[tuple[ComingForm, ...], Mapping[str, AftercareError]]:
+    """Give the forms that come later, and the gaps of the chart: a protocol that cannot be applied is one of them."""
+    try:
+        return tuple(coming_forms(context, chart)), chart.gaps
+    except ProtocolFault as fault:
+        return (), {**chart.gaps, "coming forms": fault}
 
 
 def _waiting(task: Resource, now: datetime) -> OpenTask:

@@ -19,6 +19,7 @@ from fhir_aftercare.fhir import careplan, tasks
 from fhir_aftercare.fhir.check import faults_of
 from fhir_aftercare.fhir.responses import read_response
 from fhir_aftercare.fhir.scores import score_observations
+from fhir_aftercare.flows.ask_forms import ask_forms
 from fhir_aftercare.flows.chart import (
     Section,
     patient_section,
@@ -133,13 +134,15 @@ async def preview_response(context: ClinicContext, request: ResponseRequest) -> 
 
 
 def _read(context: ClinicContext, request: ResponseRequest) -> Reading:
-    reading = read_response(request.response, context.protocol.form_resources())
+    if request.response.get("resourceType") != "QuestionnaireResponse":
+        raise InvalidInput("A QuestionnaireResponse is expected.", where="response.resourceType")
     wrong = [] if request.stored else faults_of({**request.response, "subject": {"reference": request.patient}})
     if wrong:
         raise InvalidInput(
             "The response is no valid FHIR R4: " + "; ".join(f"{each.place} {each.rule}" for each in wrong[:5]) + ".",
             where=[f"response.{each.place.partition('.')[2]}" for each in wrong],
         )
+    reading = read_response(request.response, context.protocol.form_resources())
     if reading.patient is not None and reading.patient != request.patient:
         raise WrongSubject("The answers are another patient's.", where="response.subject")
     if reading.status not in _DONE | {_DRAFT}:
@@ -204,6 +207,7 @@ def decide(context: ClinicContext, request: ResponseRequest, reading: Reading, c
             _answer_task(draft, task, response, observations)
     reasons = _reasons(draft, reading, scores if done else _only_item_9(scores))
     review = add_review(draft, reasons, response, reading.authored)
+    ask_forms(draft)
     draft.sign([context.protocol.course.canonical], person=request.person, sources=[response])
     reference = reference_of(task) if task else None
     return ResponseDecision(

@@ -51,7 +51,7 @@ def retract_plan(draft: Draft, episode: Episode, plan: Resource | None, change: 
         return None
     course, end = course_of(draft.chart, plan), start_of(plan)
     if course is not None and end is not None:
-        take_back(draft, course, end, episode, change)
+        take_back(draft, course, end, change)
     return tell_of_retraction(draft, episode, _news(draft, plan, change))
 
 

@@ -131,19 +131,20 @@ class RunningCourse:
         policy, now = self.context.clinic.policy, self.context.clock()
         return utc(now) - utc(self.infusions[-1].end) <= policy.course_max_gap
 
-    def asking(self) -> Asking:
+    def asking(self, joining: Facts | None = None) -> Asking:
         """Give what the course asks, at its distance to all that was asked and answered (clinical §2.3).
 
-        Raises ``ProtocolFault`` if any part of its protocol cannot be evaluated.
+        ``joining`` are the facts of an infusion that joins it now and is its last one from now on. Raises
+        ``ProtocolFault`` if any part of its protocol cannot be evaluated.
         """
-        if not self.infusions:
+        if not self.infusions and joining is None:
             return Asking()
-        context, facts, forms = self.context, self._facts(), self.forms()
+        context, forms, facts = self.context, self.forms(), joining or self._facts()
         answers = answers_in(context, self.chart, forms)
         there = [*forms, *map(as_asked, answers)]
-        proposal = propose_course(context.protocol, self.definition, facts, self._course(), there)
-        known = self.chart.by_identifier()
-        wanted = [self._in_place(self._in_group(each), forms, known) for each in proposal.wanted]
+        proposal = propose_course(context.protocol, self.definition, facts, self._course(joining), there)
+        known, group = self.chart.by_identifier(), facts.group if joining else self._group(facts)
+        wanted = [self._in_place(_in_group(each, group), forms, known) for each in proposal.wanted]
         replaced = {each["id"]: each for each in superseded(self._waiting(forms), wanted, facts.now)}
         replaced.update({each["id"]: each for each in self._answered(forms, answers)})
         return Asking(tuple(wanted), proposal.coming, tuple(replaced.values()))
@@ -181,15 +182,20 @@ class RunningCourse:
                 found.append(_superseded(task, self.context.clock().astimezone(zone), outputs))
         return found
 
-    def _course(self) -> Course:
-        last, identifiers = self.infusions[-1], self.context.identifiers
-        episode = episode_of(last.plan, self.context.clinic, identifiers)
+    def _course(self, joining: Facts | None) -> Course:
+        identifiers, began = self.context.identifiers, tasks.moment((self.plan.get("period") or {}).get("start"))
+        if joining is not None:
+            end, key = joining.anchor.end or joining.anchor.start, joining.episode.infusion_key
+        else:
+            last = self.infusions[-1]
+            episode = episode_of(last.plan, self.context.clinic, identifiers)
+            end, key = last.end, episode.infusion_key if episode else ("plan", _our_value(last.plan, identifiers))
         return Course(
             key=("course", _our_value(self.plan, identifiers)),
             reference=reference_of(self.plan),
-            start=tasks.moment((self.plan.get("period") or {}).get("start")) or self.infusions[0].end,
-            last_end=last.end,
-            last_key=episode.infusion_key if episode else ("plan", _our_value(last.plan, identifiers)),
+            start=began or (self.infusions[0].end if self.infusions else end),
+            last_end=end,
+            last_key=key,
         )
 
     def _facts(self) -> Facts:
@@ -217,11 +223,11 @@ class RunningCourse:
             age_years=age_at(chart.patient, last.end),
         )
 
-    def _in_group(self, form: Wanted) -> Wanted:
-        """Give a form with the group of the infusion it hangs on, as that infusion's own Tasks have it."""
+    def _group(self, facts: Facts) -> Resource:
+        """Give what holds the last infusion's resources together, as its own Tasks have it."""
         others = children(self.chart, self.infusions[-1].plan)
-        group = next((each["groupIdentifier"] for each in others if each.get("groupIdentifier")), None)
-        return replace(form, resource={**form.resource, "groupIdentifier": group}) if group else form
+        found = (each["groupIdentifier"] for each in others if each.get("groupIdentifier"))
+        return next(found, facts.group)
 
     def _in_place(self, form: Wanted, forms: Sequence[Resource], known: Mapping[tuple[str, str], Resource]) -> Wanted:
         """Give a form under the identifier of the Task that asks for it; of one taken back, under the next number.
@@ -245,6 +251,10 @@ class RunningCourse:
         if opens is None or wanted is None or utc(opens) != utc(wanted) or _is_taken_back(task):
             return False
         return tasks.asks_for(task) == tasks.asks_for(form.resource) and is_ours(task, self.context.identifiers)
+
+
+def _in_group(form: Wanted, group: Resource) -> Wanted:
+    return replace(form, resource={**form.resource, "groupIdentifier": group})
 
 
 def _superseded(task: Resource, now: datetime, outputs: Sequence[Resource]) -> Resource:

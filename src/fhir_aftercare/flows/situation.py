@@ -47,11 +47,9 @@ def find_episode(
     encounter = chart.encounter["id"] if chart.encounter else None
     if encounter is None and any(not refers_to(each.get("subject"), chart.patient) for each in _drug_records(chart)):
         raise WrongSubject("The infusion is another patient's.", where="infusion")
-    ends = [
-        each.end or each.start for each in administrations(chart, clinic) if each.status is not InfusionStatus.NOT_DONE
-    ]
-    moment = start or max(ends, default=None)
-    number = episode_number(ends, moment, clinic.policy.episode_gap) if encounter and moment else 1
+    starts = [each.start for each in administrations(chart, clinic) if each.status is not InfusionStatus.NOT_DONE]
+    moment = start or max(starts, default=None)
+    number = episode_number(starts, moment, clinic.policy.episode_gap) if encounter and moment else 1
     episode = Episode.of(clinic.id, encounter, infusion, number)
     known = chart.by_identifier()
     generation = 1
@@ -75,8 +73,8 @@ def _drug_records(chart: Chart) -> list[Resource]:
 def of_episode(all_of_them: Sequence[Administration], number: int, clinic: Clinic) -> list[Administration]:
     """Give the administrations of one episode of the encounter."""
     given = [each for each in all_of_them if each.status is not InfusionStatus.NOT_DONE]
-    ends = [each.end or each.start for each in given]
-    return [each for each in given if episode_number(ends, each.end or each.start, clinic.policy.episode_gap) == number]
+    starts = [each.start for each in given]
+    return [each for each in given if episode_number(starts, each.start, clinic.policy.episode_gap) == number]
 
 
 def find_anchor(

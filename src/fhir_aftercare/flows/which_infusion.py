@@ -133,15 +133,15 @@ def _given(clinic: Clinic, chart: Chart, record: Resource | None, plan: Resource
     if at is None:
         return tuple(standing)
     gap = clinic.policy.episode_gap
-    ends = [*(each.end or each.start for each in standing), at]
-    number = episode_number(ends, at, gap)
-    return tuple(each for each in standing if episode_number(ends, each.end or each.start, gap) == number)
+    starts = [each.start for each in standing]
+    number = episode_number(starts, at, gap)
+    return tuple(each for each in standing if episode_number(starts, each.start, gap) == number)
 
 
 def _time_of(record: Resource | None, plan: Resource | None, clinic: Clinic) -> datetime | None:
     if record is not None:
         whatever_became_of_it = read_administrations([{**record, "status": "completed"}], clinic)
-        return next((each.end or each.start for each in whatever_became_of_it), None)
+        return next((each.start for each in whatever_became_of_it), None)
     return tasks.moment(((plan or {}).get("period") or {}).get("start"))
 
 

@@ -37,7 +37,7 @@ from fhir_aftercare.flows.chart import OPEN_TASKS
 from fhir_aftercare.flows.task_facts import attempts_of, is_ours, legal_moves, owner_of, patient_of, version_in
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from datetime import timedelta
 
     from fhir_aftercare.ehr.client import FhirClient
@@ -115,11 +115,10 @@ class WorklistPage:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One search. ``group`` is the first that matches can be in; ``ordered``: they come in the order they are due."""
+    """One search; ``ordered``: its matches come in the order they are due."""
 
-    query: Mapping[str, str | Sequence[str]]
-    group: int
-    ordered: bool
+    query: Mapping[str, str]
+    ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ async def worklist(context: ClinicContext, request: WorklistRequest) -> Worklist
     if await _knows_task_due(context.fhir):
         await _gather(reading, _by_due(reading, after))
     else:
-        await _walk(reading, _Source(_open_tasks(context, request), 0, ordered=False))
+        await _walk(reading, _Source(_open_tasks(context, request)))
     found = list(reading.kept)
     page = found[: request.limit]
     await _add_patients(reading, [task for _, task in page])
@@ -198,53 +197,48 @@ async def _knows_task_due(fhir: FhirClient) -> bool:
 
 
 # --- which searches --------------------------------------------------------------------------------------------------
-def _open_tasks(context: ClinicContext, request: WorklistRequest) -> dict[str, str | Sequence[str]]:
-    query: dict[str, str | Sequence[str]] = {
-        "identifier": context.identifiers.system("activity") + "|",
-        "status": OPEN_TASKS,
-    }
+def _open_tasks(context: ClinicContext, request: WorklistRequest) -> dict[str, str]:
+    query = {"identifier": context.identifiers.system("activity") + "|", "status": OPEN_TASKS}
     return {**query, "owner": request.owner} if request.owner else query
 
 
 def _by_due(reading: _Reading, after: Place | None) -> list[_Source]:
-    """Give the searches for what the page can hold: it begins after ``after``, if that is given."""
-    states, begun = reading.request.states, after[0] if after else 0
+    """Give the searches for what the page can hold: it begins after ``after``, if that is given.
+
+    With few conditions each: servers plan searches of many badly (measured on HAPI: seconds). What several of them find
+    is kept once.
+    """
     common = _open_tasks(reading.context, reading.request)
-    routine = {**common, "priority:not": _ABOVE_ROUTINE}
     found = []
-    overdue = first_group(WorkState.OVERDUE)
-    if begun < overdue:  # few, by their nature; in any order, since the server may not know when they are due
-        found.append(_Source({**common, "priority": _ABOVE_ROUTINE}, 0, ordered=False))
-    if states - {WorkState.ESCALATED}:
-        found += _routine(reading, routine, after)
-        found.append(_Source({**routine, f"{_SEARCH}:missing": "true"}, overdue, ordered=False))
+    if after is None or after[0] < first_group(WorkState.OVERDUE):  # few, by their nature: in any order
+        found.append(_Source({**common, "priority": _ABOVE_ROUTINE}))
+    if reading.request.states - {WorkState.ESCALATED}:
+        since = _since(reading, after)
+        bound = {_SEARCH: f"ge{tasks.instant(since)}"} if since else {}
+        found.append(_Source({**common, **bound, "_sort": _SEARCH}, ordered=True))
+        found.append(_Source({**common, f"{_SEARCH}:missing": "true"}))
     return found
 
 
-def _routine(reading: _Reading, routine: Mapping[str, str | Sequence[str]], after: Place | None) -> Iterator[_Source]:
-    """Give the searches by due date: what is overdue, and what is not, be it due or coming."""
-    states, now = reading.request.states, tasks.instant(reading.as_of)
-    group, since = (after[0], f"ge{_due(after)}") if after else (0, "")
-    overdue, due, coming = (first_group(each) for each in (WorkState.OVERDUE, WorkState.DUE, WorkState.COMING))
-    if WorkState.OVERDUE in states and group <= overdue:
-        bounds = [f"lt{now}", since] if group == overdue else [f"lt{now}"]
-        yield _Source({**routine, "_sort": _SEARCH, _SEARCH: bounds}, overdue, ordered=True)
-    first = max(group, due if WorkState.DUE in states else coming)
-    if not states.isdisjoint({WorkState.DUE, WorkState.COMING}):
-        # While both are wanted, one that is coming may be due before the place among those that are due.
-        begins = group == first and (first == coming or WorkState.COMING not in states)
-        bounds = [f"ge{now}", since] if begins else [f"ge{now}"]
-        yield _Source({**routine, "_sort": _SEARCH, _SEARCH: bounds}, first, ordered=True)
+def _since(reading: _Reading, after: Place | None) -> datetime | None:
+    """Give since when what is sought by its due date is due; None: ever.
 
-
-def _due(place: Place) -> str:
-    return tasks.instant(datetime.fromtimestamp(place[1], UTC))
+    While due and coming are both wanted, one that is coming may be due before the place among those that are due.
+    """
+    states, (group, due, _) = reading.request.states, after or (0, 0, "")
+    overdue, coming = first_group(WorkState.OVERDUE), first_group(WorkState.COMING)
+    if WorkState.OVERDUE in states and group < overdue:
+        return None
+    both = states >= {WorkState.DUE, WorkState.COMING}
+    begins = group == coming or (group > overdue and not both) or (group == overdue and WorkState.OVERDUE in states)
+    return datetime.fromtimestamp(due, UTC) if begins else reading.as_of
 
 
 # --- searching -------------------------------------------------------------------------------------------------------
 async def _gather(reading: _Reading, sources: Sequence[_Source]) -> None:
     """Read the beginning of every source in one round trip; walk on only where that was not enough."""
-    more = {"_include": "Task:subject", "_count": str(reading.request.limit + 1)}
+    # One more than is kept: usually it is due later than all of those, and nothing further needs to be read.
+    more = {"_include": "Task:subject", "_count": str(reading.request.limit + 2)}
     answers = await reading.context.fhir.batch([urls.query("Task", {**each.query, **more}) for each in sources])
     for source, answer in zip(sources, answers, strict=True):
         bundle = answer.unwrap()
@@ -273,7 +267,10 @@ def _is_enough(reading: _Reading, source: _Source, last: Place | None) -> bool:
     """Tell whether no match after this one, due no earlier, can stand before what is kept."""
     if not source.ordered or last is None or last[1] == NEVER:  # what we read no date in tells nothing of the next
         return False
-    return not reading.kept.wants((source.group, last[1], ""))
+    late = last[1] < int(reading.as_of.timestamp())
+    follow = (WorkState.OVERDUE, WorkState.DUE, WorkState.COMING) if late else (WorkState.DUE, WorkState.COMING)
+    groups = [first_group(each) for each in follow if each in reading.request.states]
+    return not groups or not reading.kept.wants((groups[0], last[1], ""))
 
 
 async def _add_patients(reading: _Reading, page: Sequence[Resource]) -> None:

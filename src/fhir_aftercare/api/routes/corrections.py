@@ -26,7 +26,8 @@ from fhir_aftercare.errors import (
     Stale,
     WrongSubject,
 )
-from fhir_aftercare.flows.correct import Corrected, CorrectionRequest, correct_infusion, preview_correction
+from fhir_aftercare.flows.correct import Corrected, correct_infusion, preview_correction
+from fhir_aftercare.flows.correction_request import CorrectionRequest
 from fhir_aftercare.flows.retract_observation import retract_observation
 
 router = APIRouter(prefix=PREFIX, tags=["corrections"], route_class=JsonRoute)

@@ -15,7 +15,6 @@ from fhir_aftercare.api.models import Body as Sealed
 from fhir_aftercare.api.models import PatientRef, ReasonOut, ResponseBody, ResponseOut, ScoreOut
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import BUNDLE, ID
-from fhir_aftercare.api.reasons import MOST_FAULTS
 from fhir_aftercare.care.instruments import Score
 from fhir_aftercare.errors import (
     AftercareError,
@@ -27,7 +26,6 @@ from fhir_aftercare.errors import (
     Stale,
     WrongSubject,
 )
-from fhir_aftercare.fhir.check import faults_of
 from fhir_aftercare.flows.receive_observation import ObservationReceived, receive_observation
 from fhir_aftercare.flows.receive_response import Received, ResponseRequest, preview_response, receive_response
 
@@ -134,17 +132,10 @@ async def stored(
 
 
 def _request(body: dict[str, Any], submission: str | None) -> ResponseRequest:
-    """Give what was sent as the flow takes it. Raises ``InvalidInput`` naming every place that R4 does not allow."""
     subject = body.get("subject")
     reference = subject.get("reference") if isinstance(subject, dict) else None
     if not isinstance(reference, str) or not _PATIENT.fullmatch(reference):
         raise InvalidInput("The response must name its patient, as Patient/id.", where="subject.reference")
-    if body.get("resourceType") != "QuestionnaireResponse":
-        raise InvalidInput("A QuestionnaireResponse is expected.", where="resourceType")
-    found = faults_of({name: value for name, value in body.items() if name not in {"id", "meta"}})
-    if found:
-        named = "; ".join(f"{place} {rule}" for place, rule in found[:MOST_FAULTS])
-        raise InvalidInput(f"It is not FHIR R4: {named}.", where=[place for place, _ in found[:MOST_FAULTS]])
     return ResponseRequest(reference, body, submission=submission)
 
 

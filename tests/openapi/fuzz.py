@@ -1,0 +1,144 @@
+"""What schemathesis needs to reach what lies behind the schema: real people, real Tasks, times near now.
+
+``People`` are made on a FHIR server and treated by the service itself. ``with_real_ids`` puts their ids where a request
+has ids that fit the schema, in place of ids that exist nowhere; what does not fit the schema stays as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from fhir_aftercare.api import examples
+from fhir_aftercare.api.previews import ID
+from fhir_aftercare.fhir import terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpx
+    from schemathesis import Case
+
+Resource = dict[str, Any]
+
+FHIR: Final = {"content-type": "application/fhir+json"}
+CLINIC: Final = "harbor"
+PATIENTS: Final = 6
+_ID: Final = re.compile(ID)
+_CLINIC: Final = re.compile("[a-z0-9][a-z0-9-]{0,62}")
+_REFERENCE: Final = re.compile(f"([A-Z][A-Za-z]+)/{ID}")
+_ETAG: Final = re.compile(r'(W/)?"[!#-~]{1,200}"')
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A patient with a visit, and what the service made of them: ids without type."""
+
+    patient: str
+    encounter: str
+    tasks: tuple[str, ...] = ()
+    observations: tuple[str, ...] = ()
+    portal: str = ""
+
+
+@dataclass(slots=True)
+class People:
+    """Everybody who is on the FHIR server. ``http`` reaches it."""
+
+    http: httpx.Client
+    organization: str = ""
+    nurse: str = ""
+    persons: list[Person] = field(default_factory=list)
+
+    def arrive(self) -> None:
+        """Make the clinic, the nurse and patients with visits and with answers of the portal."""
+        self.organization = self.create({"resourceType": "Organization", "name": "Harbor Clinic"})
+        self.nurse = self.create({"resourceType": "Practitioner", "name": [{"family": "Okafor"}]})
+        for _ in range(PATIENTS):
+            patient = self.create({"resourceType": "Patient", "birthDate": "1988-03-04"})
+            subject = {"reference": f"Patient/{patient}"}
+            encounter = self.create(
+                {
+                    "resourceType": "Encounter",
+                    "status": "in-progress",
+                    "class": terms.AMBULATORY.coding(),
+                    "subject": subject,
+                    "period": {"start": minutes_ago(300)},
+                }
+            )
+            answers = examples.RESPONSE["phq-9"]["value"]
+            portal = self.create({**answers, "subject": subject, "source": subject})
+            self.persons.append(Person(patient, encounter, portal=portal))
+
+    def be_treated(self, post: Callable[[str, Resource], Resource]) -> None:
+        """Have half of them recorded and discharged; ``post`` calls a route of the clinic and gives its answer."""
+        for number, person in enumerate(self.persons[::2]):
+            infusion = self.of(person, examples.INFUSION["monitored"]["value"])
+            observations = post("/infusions", infusion)["observations"]
+            tasks = post("/discharges/happened", self.of(person, examples.DISCHARGE["escorted"]["value"]))["tasks"]
+            self.persons[2 * number] = Person(
+                person.patient, person.encounter, _ids(tasks), _ids(observations), person.portal
+            )
+
+    def of(self, person: Person, value: Any) -> Any:
+        """Give a value with this person's ids in place of all others that fit."""
+        match value:
+            case dict():
+                return {name: self.of(person, each) for name, each in value.items()}
+            case list():
+                return [self.of(person, each) for each in value]
+            case str() if found := _REFERENCE.fullmatch(value):
+                known = self.named(person, found[1])
+                return f"{found[1]}/{known}" if known else value
+            case _:
+                return value
+
+    def named(self, person: Person, type_: str) -> str | None:
+        """Give the id of a resource of this person, or of those who treat."""
+        return {
+            "Patient": person.patient,
+            "Encounter": person.encounter,
+            "QuestionnaireResponse": person.portal,
+            "Practitioner": self.nurse,
+            "Organization": self.organization,
+        }.get(type_)
+
+    def version(self, task: str) -> str:
+        """Give the ETag of a Task as it is now."""
+        found = self.http.get(f"/Task/{task}", headers={"cache-control": "no-cache"})
+        return f'W/"{found.json()["meta"]["versionId"]}"'
+
+    def create(self, resource: Resource) -> str:
+        """Create a resource and give its id."""
+        answer = self.http.post(f"/{resource['resourceType']}", content=json.dumps(resource), headers=FHIR)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+
+def with_real_ids(people: People, case: Case) -> None:
+    """Put ids that exist into a case, in place: which person's is chosen by what the case says."""
+    said = json.dumps([case.path_parameters, case.body], sort_keys=True, default=str)
+    person = people.persons[zlib.crc32(said.encode()) % len(people.persons)]
+    path = case.path_parameters
+    if _CLINIC.fullmatch(str(path.get("clinic", ""))):
+        path["clinic"] = CLINIC
+    for name, known in (("patient", (person.patient,)), ("task", person.tasks), ("observation", person.observations)):
+        if known and _ID.fullmatch(str(path.get(name, ""))):
+            path[name] = known[zlib.crc32(said.encode()) // 7 % len(known)]
+    if path.get("task") in person.tasks and _ETAG.fullmatch(str(case.headers.get("If-Match", ""))):
+        case.headers["If-Match"] = people.version(path["task"])
+    if isinstance(case.body, dict | list):
+        case.body = people.of(person, case.body)
+
+
+def minutes_ago(minutes: float) -> str:
+    """Give an instant before now, as FHIR writes it."""
+    return (datetime.now(UTC) - timedelta(minutes=minutes)).isoformat(timespec="seconds")
+
+
+def _ids(references: list[str]) -> tuple[str, ...]:
+    return tuple(each.partition("/")[2] for each in references)
