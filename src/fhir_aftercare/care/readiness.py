@@ -358,7 +358,7 @@ def _dissociation(sheet: _Sheet) -> Judged:
 def _nausea(sheet: _Sheet) -> Judged:
     policy = sheet.policy
     most, times = policy.nausea_max_to_leave, policy.vomiting_max_to_leave
-    rule = f"Nausea at most {most} of 10, vomited at most 1 times (clinical §1.4)"
+    rule = f"Nausea at most {most} of 10, vomited at most {times} times (clinical §1.4)"
 
     def mild(value: FindingValue) -> Verdict:
         return (_state(value <= most), f"nausea {value}") if _is_number(value) else _UNREADABLE

@@ -157,6 +157,6 @@ def unreachable(what: str, unanswered: int, now: datetime, policy: Policy, hours
         key=UNREACHABLE,
         level=Level.URGENT,
         deadline=business_deadline(now, policy.unreached_business_days, hours),
-        text=f"{what}: not reached1. Try the second contact, and decide what is to be done. [{source}]",
+        text=f"{what}: not reached{times}. Try the second contact, and decide what is to be done. [{source}]",
         source=source,
     )
