@@ -175,13 +175,13 @@ async def one_post_each(world: World, http: httpx.AsyncClient, service: str) -> 
 
 async def at_once(world: World, http: httpx.AsyncClient, service: str) -> list[Row]:
     ours, theirs = [], []
+    base = world.server.base_url
     for _ in range(ROUNDS):
         mine = [await make_case(world) for _ in range(AT_ONCE)]
         others = [await with_bundles(world, await make_case(world)) for _ in range(AT_ONCE)]
         ours.append(
             await timed(lambda cases=mine: asyncio.gather(*(through_us(http, service, each) for each in cases)))
         )
-        base = world.server.base_url
         theirs.append(await timed(lambda cases=others: asyncio.gather(*(bare(http, base, each) for each in cases))))
     ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
     per_second = AT_ONCE / statistics.median(ours) * 1000
@@ -220,14 +220,24 @@ def rss(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-async def memory(folder: Path, organization: str) -> list[Row]:
+@contextmanager
+def instant_server() -> Iterator[str]:
+    """Run ``bench.instant`` as a process of its own, and give its FHIR base."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "bench.instant:app", "--port", str(port), "--log-level", "warning"]
-    stub = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
     try:
+        yield f"http://127.0.0.1:{port}/fhir"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+async def memory(folder: Path, organization: str) -> list[Row]:
+    with instant_server() as base:
         async with httpx.AsyncClient(timeout=60) as http:
-            await _answers(http, f"http://127.0.0.1:{port}/fhir")
-            with service(folder / "memory", f"http://127.0.0.1:{port}/fhir", organization) as (url, pid):
+            await _answers(http, base)
+            with service(folder / "memory", base, organization) as (url, pid):
                 await _answers(http, f"{url}/readyz")
                 at_rest, seen = rss(pid), []
                 for number in range(DISCHARGES):
@@ -236,9 +246,6 @@ async def memory(folder: Path, organization: str) -> list[Row]:
                     if number in {199, 999, DISCHARGES - 1}:
                         seen.append(rss(pid))
                         say(f"  {number + 1} discharges: {seen[-1]:.0f} MB")
-    finally:
-        stub.terminate()
-        stub.wait()
     return [
         Row("memory at rest", f"{at_rest:.0f} MB", "≤ 150 MB"),
         Row(

@@ -244,8 +244,9 @@ def in_staff_hours(window: Window, hours: OpenHours) -> Window:
 
     With at least one open hour in it, it is narrowed to the first and the last open instant. With less it is moved: it
     begins with the next open span and is due at that span's end, or later, when one open hour has passed. The target
-    stays inside and falls into open hours; expiry is never before due, so nothing fails before one open hour has
-    passed. A clinic that is not open for an hour within a year keeps the window; the protocol's lint reports it.
+    stays inside and falls into open hours; expiry keeps its distance to due and is never earlier than it was, so
+    nothing fails before one open hour has passed. A clinic that is not open for an hour within a year keeps the window;
+    the protocol's lint reports it.
     """
     opens, due = window.opens or window.target, window.due or window.target
     spans = list(hours.spans(opens, due))
@@ -258,8 +259,13 @@ def in_staff_hours(window: Window, hours: OpenHours) -> Window:
         opens=first,
         target=_open_target(min(max(window.target, first, key=utc), last, key=utc), last, hours),
         due=last,
-        expires=_latest(window.expires, last) if window.expires else None,
+        expires=_latest(window.expires, _later_by(utc(window.expires) - utc(due), last)) if window.expires else None,
     )
+
+
+def _later_by(grace: timedelta, due: datetime) -> datetime:
+    """Work that was moved keeps the time it had between its due date and its expiry."""
+    return (utc(due) + max(grace, timedelta(0))).astimezone(due.tzinfo)
 
 
 def _open_target(target: datetime, last: datetime, hours: OpenHours) -> datetime:

@@ -6,12 +6,13 @@ A step of ``record_infusion``, not a door: it adds to the transaction that recor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.instruments import GAD7, PHQ9
 from fhir_aftercare.care.outcome import baseline
 from fhir_aftercare.care.plan import Anchor
-from fhir_aftercare.care.timing import local, zone_of
+from fhir_aftercare.care.timing import local, utc, zone_of
 from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.apply import Facts, escort_inputs, propose, text_in
 from fhir_aftercare.flows.draft import reference_of
@@ -118,14 +119,29 @@ def start_facts(context: ClinicContext, request: RecordRequest, chart: Chart, ep
 
 
 def has_baselines(chart: Chart, anchor: Anchor, context: ClinicContext) -> tuple[bool, bool]:
-    """Tell whether a PHQ-9 and a GAD-7 of the last 7 days before the start are there (design §9.11)."""
+    """Tell whether no PHQ-9 and no GAD-7 need be asked before this infusion (design §9.3, §9.11).
+
+    There is one of the last 7 days, or one is asked so near to it that two would come within five days.
+    """
     points = score_points(chart, context.clinic)
+    policy = context.clinic.policy
     phq9, gad7 = (
-        baseline([point for point in points if point.instrument == instrument.key], anchor.start, context.clinic.policy)
-        is not None
-        for instrument in (PHQ9, GAD7)
+        baseline([point for point in points if point.instrument == instrument.key], anchor.start, policy) is not None
+        or _asked_nearby(chart, form, anchor, timedelta(days=policy.min_days_between_forms))
+        for instrument, form in ((PHQ9, terms.QUESTIONNAIRE_PHQ9), (GAD7, terms.QUESTIONNAIRE_GAD7))
     )
     return phq9, gad7
+
+
+def _asked_nearby(chart: Chart, form: str, anchor: Anchor, distance: timedelta) -> bool:
+    """Tell whether an open Task asks for the form at about the time of the infusion."""
+    for task in chart.of("Task"):
+        opens, due, _ = tasks.window_of(task)
+        if not tasks.is_open(task) or tasks.asks_for(task) != form or opens is None or due is None:
+            continue
+        if utc(opens) - distance < utc(anchor.start) < utc(due) + distance:
+            return True
+    return False
 
 
 def depression(chart: Chart) -> Sequence[str]:
