@@ -434,12 +434,12 @@ def test_a_target_at_night_waits_for_the_opening() -> None:
 
 @pytest.mark.parametrize("hour", [12, 13, 14, 15, 16, 17, 18])
 def test_after_an_infusion_on_friday_the_call_is_on_monday(hour: int) -> None:
-    assert follow_up_call(at(18, hour)) == Window(at(21, 9), at(21, 9), at(21, 18), at(21, 18))
+    assert follow_up_call(at(18, hour)) == Window(at(21, 9), at(21, 9), at(21, 18), at(22, 6))
 
 
 def test_a_holiday_on_monday_moves_the_call_to_tuesday() -> None:
     hours = OpenHours(WEEKDAYS, frozenset({date(2026, 9, 21)}), NEW_YORK)
-    assert follow_up_call(at(18, 14), hours) == Window(at(22, 9), at(22, 9), at(22, 18), at(22, 18))
+    assert follow_up_call(at(18, 14), hours) == Window(at(22, 9), at(22, 9), at(22, 18), at(23, 6))
 
 
 def test_less_than_one_open_hour_is_too_little_and_reaches_into_the_next_span() -> None:

@@ -70,7 +70,7 @@ Teach-back of your instructions|nurse|2026-03-07T15:45-05:00|2026-03-07T19:45-05
 Do not drive or operate machinery|patient|2026-03-07T15:45-05:00|-|2026-03-08T07:00-04:00|in force
 No alcohol, sedatives or binding decisions|patient|2026-03-07T15:45-05:00|-|2026-03-08T16:45-04:00|in force
 How are you? The day after|patient|2026-03-08T09:00-04:00|2026-03-09T21:00-04:00|2026-03-11T21:00-04:00|open
-Follow-up call|nurse|2026-03-09T09:00-04:00|2026-03-09T18:00-04:00|2026-03-09T18:00-04:00|open
+Follow-up call|nurse|2026-03-09T09:00-04:00|2026-03-09T18:00-04:00|2026-03-10T06:00-04:00|open
 How are you? Day 3|patient|2026-03-10T09:00-04:00|2026-03-12T09:00-04:00|2026-03-14T09:00-04:00|open
 """
 BEFORE_AUTUMN = """
@@ -81,7 +81,7 @@ Teach-back of your instructions|nurse|2026-10-31T15:45-04:00|2026-10-31T19:45-04
 Do not drive or operate machinery|patient|2026-10-31T15:45-04:00|-|2026-11-01T07:00-05:00|in force
 No alcohol, sedatives or binding decisions|patient|2026-10-31T15:45-04:00|-|2026-11-01T14:45-05:00|in force
 How are you? The day after|patient|2026-11-01T09:00-05:00|2026-11-02T21:00-05:00|2026-11-04T21:00-05:00|open
-Follow-up call|nurse|2026-11-02T09:00-05:00|2026-11-02T18:00-05:00|2026-11-02T18:00-05:00|open
+Follow-up call|nurse|2026-11-02T09:00-05:00|2026-11-02T18:00-05:00|2026-11-03T06:00-05:00|open
 How are you? Day 3|patient|2026-11-03T09:00-05:00|2026-11-05T09:00-05:00|2026-11-07T09:00-05:00|open
 """
 ONE_WEEK_LATER = """
