@@ -153,6 +153,17 @@ async def test_an_infusion_without_an_encounter_needs_an_id_of_its_own(small_ser
         assert named.status_code == 201, named.text
 
 
+async def test_an_infusions_id_that_is_another_patients(small_service: Service) -> None:
+    patient, other = await small_service.world.patient(), await small_service.world.patient()
+    small_service.world.clock.move_to(LEFT)
+    first = body_of_infusion(small_service.world, patient, None, infusion="pump-7-0042")
+    assert (await small_service.post("/infusions", first)).status_code == 201
+    for path in ("/infusions", "/discharges/happened"):
+        body = body_for(path, small_service.world, other, None, infusion="pump-7-0042")
+        problem = await refused(small_service, path, body, 422, "wrong-subject")
+        assert problem["where"] == ["infusion"]
+
+
 # --- times -----------------------------------------------------------------------------------------------------------
 async def test_an_end_before_the_start(small_service: Service) -> None:
     world = small_service.world
@@ -234,7 +245,7 @@ async def test_times_far_from_now(small_service: Service, far: str) -> None:
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        ({"systolic": 301}, "systolic"), ({"systolic": 10**40}, "systolic"), ({"systolic": 70}, "systolic"),
+        ({"systolic": 301}, "systolic"), ({"systolic": 10**30}, "systolic"), ({"systolic": 70}, "systolic"),
         ({"diastolic": 7}, "diastolic"), ({"heart_rate": 3}, "heart_rate"), ({"spo2": 101}, "spo2"),
         ({"moaa_s": 6}, "moaa_s"), ({"nausea": 11}, "nausea"), ({"weight": 3.25}, "weight"),
         ({"temperature": 98.6}, "temperature"), ({"respiratory_rate": -1}, "respiratory_rate"),
@@ -326,7 +337,7 @@ async def test_a_resource_of_another_type(small_service: Service) -> None:
         for path in ("/responses", "/responses/preview"):
             answer = await small_service.post(path, wrong)
             assert answer.status_code in {400, 422}, answer.text
-            assert "resourceType" in answer.json()["where"]
+            assert answer.json()["where"][0].endswith("resourceType")
     stored = {"patient": patient, "reference": patient}
     assert (await refused(small_service, "/responses/stored", stored, 422, "invalid-request"))["where"] == ["reference"]
 
@@ -443,18 +454,6 @@ async def test_a_nurse_the_fhir_server_does_not_know(service: Service) -> None:
 
 
 # --- last: what the flows do not do yet ------------------------------------------------------------------------------
-@pytest.mark.xfail(strict=True, reason="read_chart does not look whose record of the drug it found")
-async def test_an_infusions_id_that_is_another_patients(small_service: Service) -> None:
-    patient, other = await small_service.world.patient(), await small_service.world.patient()
-    small_service.world.clock.move_to(LEFT)
-    first = body_of_infusion(small_service.world, patient, None, infusion="pump-7-0042")
-    assert (await small_service.post("/infusions", first)).status_code == 201
-    for path in ("/infusions", "/discharges/happened"):
-        body = body_for(path, small_service.world, other, None, infusion="pump-7-0042")
-        problem = await refused(small_service, path, body, 422, "wrong-subject")
-        assert problem["where"] == ["infusion"]
-
-
 @pytest.mark.xfail(strict=True, reason="the flows do not read the person who is named")
 async def test_a_nurse_who_is_not_there_is_the_callers_fault(small_service: Service) -> None:
     patient, encounter = await visit(small_service.world)

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from bench import instant
+from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.fhir import exact_json
 from fhir_aftercare.fhir.tasks import instant as text_of
 from fhir_aftercare.flows.chart import read_chart
@@ -78,14 +79,26 @@ async def make_case(world: World) -> Case:
 
 
 async def with_bundles(world: World, case: Case) -> Case:
-    """Work out, unmeasured, what our service would send: a bare client then sends the same."""
+    """Work out what our service would send, so that a bare client can send the same.
+
+    The server is not asked for it: whoever reads the same chart a second time would find other caches.
+    """
     wanted = sections(world.context, case.request)
     reads = [{"request": {"method": "GET", "url": each.query}} for each in wanted]
     case.batch = exact_json.dumps({"resourceType": "Bundle", "type": "batch", "entry": reads})
-    bundle = decide(world.context, case.request, await read_chart(world.context.fhir, wanted)).transaction.bundle()
+    async with from_memory() as fhir:
+        bundle = decide(world.context, case.request, await read_chart(fhir, wanted)).transaction.bundle()
     case.transaction = exact_json.dumps(bundle)
     case.posts = [(each["resource"]["resourceType"], exact_json.dumps(each["resource"])) for each in bundle["entry"]]
     return case
+
+
+@asynccontextmanager
+async def from_memory() -> AsyncIterator[FhirClient]:
+    """Give a client whose server is ``instant``, in this process."""
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=instant.answer(request.content)))
+    async with httpx.AsyncClient(transport=transport) as http:
+        yield FhirClient("http://instant.localhost/fhir", http)
 
 
 async def bare(http: httpx.AsyncClient, base: str, case: Case) -> None:
@@ -197,12 +210,8 @@ async def at_once(world: World, http: httpx.AsyncClient, service: str) -> list[R
 # --- without a server that takes time --------------------------------------------------------------------------------
 async def cpu(world: World) -> list[Row]:
     """CPU of the flow alone: reading, deciding, checking, writing JSON; the server's answers come from memory."""
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=instant.answer(request.content)))
-    async with httpx.AsyncClient(transport=transport) as http:
-        context = Server("instant", "http://instant.localhost/fhir", http)
-        ours = world.context.__class__(
-            world.context.clinic, context.client(), world.context.protocol, world.context.identifiers, world.clock
-        )
+    async with from_memory() as fhir:
+        ours = replace(world.context, fhir=fhir)
         costs = []
         for number in range(260):
             request = DischargeRequest(f"Patient/p{number}", f"Encounter/e{number}", LEFT, start=START, end=END)

@@ -50,6 +50,9 @@ Position = tuple[str | int, ...]
 NOW: Final = frozenset({WorkState.ESCALATED, WorkState.OVERDUE, WorkState.DUE})
 LARGEST_PAGE: Final = 200
 _WALKED: Final = "200"  # Tasks on a page of the server, where many are walked through
+# More Tasks than fit on a page: those found twice, those due in the second the last page ended in, and one that is due
+# later than all that are kept, which shows that nothing further needs to be read.
+_SLACK: Final = 10
 _ABOVE_ROUTINE: Final = ",".join(level.priority for level in Level if level > Level.ROUTINE)
 _REFERENCE: Final = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
 _SEARCH: Final = terms.SEARCH_TASK_DUE.rpartition("/")[2]
@@ -237,8 +240,7 @@ def _since(reading: _Reading, after: Place | None) -> datetime | None:
 # --- searching -------------------------------------------------------------------------------------------------------
 async def _gather(reading: _Reading, sources: Sequence[_Source]) -> None:
     """Read the beginning of every source in one round trip; walk on only where that was not enough."""
-    # One more than is kept: usually it is due later than all of those, and nothing further needs to be read.
-    more = {"_include": "Task:subject", "_count": str(reading.request.limit + 2)}
+    more = {"_include": "Task:subject", "_count": str(reading.request.limit + _SLACK)}
     answers = await reading.context.fhir.batch([urls.query("Task", {**each.query, **more}) for each in sources])
     for source, answer in zip(sources, answers, strict=True):
         bundle = answer.unwrap()
