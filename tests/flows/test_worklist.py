@@ -383,6 +383,7 @@ async def test_a_cursor_of_something_else_is_refused(small_world: World, cursor:
         ({"states": frozenset()}, "states"),
         ({"owner": "Practitioner/1&status=completed"}, "owner"),
         ({"owner": "Okafor"}, "owner"),
+        ({"owner": "Encounter/1"}, "owner"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused(small_world: World, asked: dict[str, Any], where: str) -> None:

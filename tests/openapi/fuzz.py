@@ -36,53 +36,66 @@ _ETAG: Final = re.compile(r'(W/)?"[!#-~]{1,200}"')
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A patient with a visit, and what the service made of them: ids without type."""
+    """A patient with a visit, and what the service made of them: ids, of ``named`` by type."""
 
     patient: str
-    encounter: str
+    named: dict[str, str]
     tasks: tuple[str, ...] = ()
     observations: tuple[str, ...] = ()
-    portal: str = ""
 
 
 @dataclass(slots=True)
 class People:
-    """Everybody who is on the FHIR server. ``http`` reaches it."""
+    """Everybody who is on the FHIR server; ``staff`` has one id of each type. ``http`` reaches it."""
 
     http: httpx.Client
-    organization: str = ""
-    nurse: str = ""
+    staff: dict[str, str] = field(default_factory=dict)
     persons: list[Person] = field(default_factory=list)
 
     def arrive(self) -> None:
-        """Make the clinic, the nurse and patients with visits and with answers of the portal."""
-        self.organization = self.create({"resourceType": "Organization", "name": "Harbor Clinic"})
-        self.nurse = self.create({"resourceType": "Practitioner", "name": [{"family": "Okafor"}]})
+        """Make the clinic, those who work there, and patients with a visit and answers of the portal."""
+        self._hire({"resourceType": "Organization", "name": "Harbor Clinic"})
+        self._hire({"resourceType": "Practitioner", "name": [{"family": "Okafor"}]})
+        nurse = {"reference": f"Practitioner/{self.staff['Practitioner']}"}
+        self._hire({"resourceType": "PractitionerRole", "practitioner": nurse})
+        self._hire({"resourceType": "CareTeam", "name": "Aftercare"})
+        self._hire({"resourceType": "HealthcareService", "name": "Aftercare"})
         for _ in range(PATIENTS):
             patient = self.create({"resourceType": "Patient", "birthDate": "1988-03-04"})
-            subject = {"reference": f"Patient/{patient}"}
-            encounter = self.create(
+            made = [
                 {
                     "resourceType": "Encounter",
                     "status": "in-progress",
                     "class": terms.AMBULATORY.coding(),
-                    "subject": subject,
                     "period": {"start": minutes_ago(300)},
-                }
-            )
-            answers = examples.RESPONSE["phq-9"]["value"]
-            portal = self.create({**answers, "subject": subject, "source": subject})
-            self.persons.append(Person(patient, encounter, portal=portal))
+                },
+                {**examples.RESPONSE["phq-9"]["value"], "source": {"reference": f"Patient/{patient}"}},
+                {
+                    "resourceType": "Observation",
+                    "status": "final",
+                    "code": {"coding": [terms.PHQ9_TOTAL.coding()]},
+                    "effectiveDateTime": minutes_ago(60 * 24 * 4),
+                    "valueQuantity": {"value": 14, "system": terms.UCUM, "code": "{score}"},
+                },
+            ]
+            subject = {"subject": {"reference": f"Patient/{patient}"}}
+            named = {str(each["resourceType"]): self.create({**each, **subject}) for each in made}
+            related = {"resourceType": "RelatedPerson", "patient": subject["subject"]}
+            named["RelatedPerson"] = self.create(related)
+            self.persons.append(Person(patient, named))
+
+    def _hire(self, resource: Resource) -> None:
+        self.staff[resource["resourceType"]] = self.create(resource)
 
     def be_treated(self, post: Callable[[str, Resource], Resource]) -> None:
         """Have half of them recorded and discharged; ``post`` calls a route of the clinic and gives its answer."""
-        for number, person in enumerate(self.persons[::2]):
-            infusion = self.of(person, examples.INFUSION["monitored"]["value"])
-            observations = post("/infusions", infusion)["observations"]
-            tasks = post("/discharges/happened", self.of(person, examples.DISCHARGE["escorted"]["value"]))["tasks"]
-            self.persons[2 * number] = Person(
-                person.patient, person.encounter, _ids(tasks), _ids(observations), person.portal
-            )
+        for number, person in enumerate(self.persons):
+            if number % 2 == 0:
+                infusion = self.of(person, examples.INFUSION["monitored"]["value"])
+                observations = post("/infusions", infusion)["observations"]
+                left = post("/discharges/happened", self.of(person, examples.DISCHARGE["escorted"]["value"]))
+                named = {**person.named, "CarePlan": _ids([left["plan"]])[0]}
+                self.persons[number] = Person(person.patient, named, _ids(left["tasks"]), _ids(observations))
 
     def of(self, person: Person, value: Any) -> Any:
         """Give a value with this person's ids in place of all others that fit."""
@@ -98,14 +111,8 @@ class People:
                 return value
 
     def named(self, person: Person, type_: str) -> str | None:
-        """Give the id of a resource of this person, or of those who treat."""
-        return {
-            "Patient": person.patient,
-            "Encounter": person.encounter,
-            "QuestionnaireResponse": person.portal,
-            "Practitioner": self.nurse,
-            "Organization": self.organization,
-        }.get(type_)
+        """Give the id of a resource of this person, or of those who treat; None if there is none of that type."""
+        return {**self.staff, **person.named, "Patient": person.patient}.get(type_)
 
     def version(self, task: str) -> str:
         """Give the ETag of a Task as it is now."""

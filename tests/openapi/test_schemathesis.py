@@ -124,7 +124,7 @@ def treated(fhir_url: str, folder: Path) -> Iterator[tuple[FastAPI, People]]:
     with httpx.Client(base_url=fhir_url, timeout=60) as http:
         people = People(http)
         people.arrive()
-        text = CLINIC_FILE.format(url=fhir_url, run=uuid.uuid4(), organization=people.organization)
+        text = CLINIC_FILE.format(url=fhir_url, run=uuid.uuid4(), organization=people.staff["Organization"])
         (clinics / f"{CLINIC}.toml").write_text(text, "utf-8")
         app = create_app(Settings(clinics=clinics, database_url=f"sqlite:///{folder / 'aftercare.db'}", metrics_port=0))
 

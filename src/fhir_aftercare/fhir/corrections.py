@@ -14,6 +14,7 @@ from fhir_aftercare.care.correction import ACTED, WORDS, Change
 from fhir_aftercare.care.status import check_move
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.fhir.notes import written_by
 from fhir_aftercare.fhir.setting import SOFTWARE
 
 if TYPE_CHECKING:
@@ -54,9 +55,14 @@ def is_withdrawn(task: Resource) -> bool:
 
 
 def is_acted_on(task: Resource) -> bool:
-    """Tell whether a person did something about a Task, also if a correction has closed it since."""
+    """Tell whether a person did something about a Task, also if a correction has closed it since.
+
+    What has failed because it was missed was left undone.
+    """
     noted = any(_is_note(each, text) for each in task.get("note") or () for text in WORDS.values())
-    return task.get("status") in ACTED or bool(task.get("executionPeriod") or task.get("output")) or noted
+    missed = task.get("status") == "failed" and has_reason(task, "missed")
+    done = task.get("executionPeriod") or task.get("output")
+    return (task.get("status") in ACTED and not missed) or bool(done) or noted
 
 
 # --- the record of the drug ------------------------------------------------------------------------------------------
@@ -152,14 +158,17 @@ def with_note(resource: Resource, text: str, at: datetime, *, author: str | None
     notes = resource.get("note") or []
     if any(_is_note(each, text, author) for each in notes):
         return resource
-    by: Resource = {"authorReference": {"reference": author}} if author else {"authorString": SOFTWARE}
-    found = {**copy.deepcopy(resource), "note": [*notes, {**by, "time": tasks.instant(at), "text": text}]}
+    note = {**_author(author), "time": tasks.instant(at), "text": text}
+    found = {**copy.deepcopy(resource), "note": [*notes, note]}
     return _stamped(found, at) if resource["resourceType"] == "Task" else found
 
 
 def _is_note(note: Resource, text: str, author: str | None = None) -> bool:
-    by = (note.get("authorReference") or {}).get("reference") if author else note.get("authorString")
-    return bool(note.get("text") == text and by == (author or SOFTWARE))
+    return note.get("text") == text and all(note.get(name) == by for name, by in _author(author).items())
+
+
+def _author(reference: str | None) -> Resource:
+    return written_by(reference) if reference else {"authorString": SOFTWARE}
 
 
 def rescheduled(task: Resource, times: Times, at: datetime) -> Resource:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.care.readiness import Criterion, State
 from fhir_aftercare.fhir import terms
+from fhir_aftercare.fhir.notes import written_by
 from fhir_aftercare.fhir.observations import frame
 from fhir_aftercare.fhir.setting import SOFTWARE
 from fhir_aftercare.fhir.tasks import instant
@@ -84,7 +85,7 @@ def _notes(panel: Panel) -> list[Resource]:
 
 def _override(override: Override) -> Resource:
     return {
-        "authorReference": {"reference": override.by, "display": override.by_name},
+        **written_by(override.by, override.by_name),
         "time": instant(override.at),
         "text": override.reason,
     }

@@ -26,6 +26,7 @@ from fhir_aftercare.errors import (
     WrongSubject,
 )
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.fhir.notes import written_by
 from fhir_aftercare.flows.call_attempt import (
     NO_ANSWER,
     REACHED,
@@ -309,12 +310,7 @@ def _taken_over(task: Resource, request: MoveRequest) -> Resource:
 
 
 def _author(request: MoveRequest) -> Resource:
-    """Give an Annotation's author: R4 has no reference to a PractitionerRole there."""
-    if request.person is None:
-        return {}
-    if request.person.startswith("PractitionerRole/"):
-        return {"authorString": request.person}
-    return {"authorReference": {"reference": request.person}}
+    return written_by(request.person) if request.person else {}
 
 
 def _placed(task: Resource, references: Mapping[str, str]) -> Resource:

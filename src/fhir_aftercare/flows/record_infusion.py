@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.infusion import InfusionStatus, check_record
 from fhir_aftercare.care.plan import Episode
-from fhir_aftercare.errors import ProtocolFault
+from fhir_aftercare.errors import InvalidInput, ProtocolFault
 from fhir_aftercare.fhir.drug_record import drug_record
 from fhir_aftercare.fhir.observations import from_record
 from fhir_aftercare.flows import begin_plan
@@ -167,4 +167,7 @@ def _write_drug_record(draft: Draft, record: InfusionRecord, setting: Setting) -
             return theirs[-1].reference
     if wanted is None:
         return None
+    ours = [each for each in administrations(draft.chart, setting.clinic) if each.resource == draft.existing(wanted)]
+    if record.end is None and any(each.end is not None and each.end < record.start for each in ours):
+        raise InvalidInput("The infusion is recorded with an end before this start: give the end too.", where="end")
     return draft.write(wanted, setting.identifiers.full_url("drug-record", *setting.key, record.infusion))

@@ -262,10 +262,12 @@ def _superseded(task: Resource, now: datetime, outputs: Sequence[Resource]) -> R
 
 
 def _is_taken_back(task: Resource) -> bool:
-    """Tell whether the software took a form back: then it never was asked, and may be asked again."""
+    """Tell whether the software took a form back before it opened: it never was asked, and may be asked again."""
     if task.get("status") == "entered-in-error":
         return True
-    return task.get("status") == "cancelled" and any(corrections.has_reason(task, each) for each in _TAKEN_BACK)
+    opens, ended = tasks.window_of(task)[0], tasks.moment(task.get("lastModified"))
+    by_us = task.get("status") == "cancelled" and any(corrections.has_reason(task, each) for each in _TAKEN_BACK)
+    return by_us and opens is not None and ended is not None and utc(ended) < utc(opens)
 
 
 def _our_value(plan: Resource, identifiers: Identifiers) -> str:

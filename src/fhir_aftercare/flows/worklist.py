@@ -54,7 +54,11 @@ _WALKED: Final = "200"  # Tasks on a page of the server, where many are walked t
 # later than all that are kept, which shows that nothing further needs to be read.
 _SLACK: Final = 10
 _ABOVE_ROUTINE: Final = ",".join(level.priority for level in Level if level > Level.ROUTINE)
-_REFERENCE: Final = re.compile(r"[A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64}")
+# Whom R4 lets own a Task: a server refuses to search for any other.
+_OWNER: Final = re.compile(
+    r"(Practitioner|PractitionerRole|Organization|CareTeam|HealthcareService|Patient|Device|RelatedPerson)"
+    r"/[A-Za-z0-9\-.]{1,64}"
+)
 _SEARCH: Final = terms.SEARCH_TASK_DUE.rpartition("/")[2]
 
 
@@ -169,7 +173,7 @@ def _check(request: WorklistRequest) -> None:
         raise OutOfRange(f"A page has 1 to {LARGEST_PAGE} rows.", where="limit")
     if not request.states:
         raise InvalidInput("Name at least one state: " + ", ".join(WorkState) + ".", where="states")
-    if request.owner is not None and not _REFERENCE.fullmatch(request.owner):
+    if request.owner is not None and not _OWNER.fullmatch(request.owner):
         raise InvalidInput("The owner is a reference, such as Practitioner/1.", where="owner")
 
 
