@@ -418,7 +418,6 @@ async def test_a_part_of_the_chart_that_cannot_be_read_is_a_gap_and_no_decision_
 
 
 # --- last: what the flows do not do yet ------------------------------------------------------------------------------
-@pytest.mark.xfail(strict=True, reason="settle tells every end of its attempts as Stale")
 async def test_a_connection_that_is_always_cut_is_told_as_a_timeout(small_service: Service) -> None:
     for make in (an_infusion, a_discharge):
         work = await make(small_service)
@@ -428,14 +427,12 @@ async def test_a_connection_that_is_always_cut_is_told_as_a_timeout(small_servic
         await ends_right(small_service, make, work)
 
 
-@pytest.mark.xfail(strict=True, reason="settle gives the patient's reference as the place of a Stale")
 async def test_a_conflict_that_never_ends_names_no_patient(small_service: Service) -> None:
     work = await an_infusion(small_service)
     small_service.wire.breaks(answers(412, json=OUTCOME), on="transaction")
     assert told(await work.send(small_service), 412, "stale")["where"] == ["patient"]
 
 
-@pytest.mark.xfail(strict=True, reason="settle does not know that its own write took place")
 async def test_what_was_written_by_the_call_is_told_as_changed_although_the_answer_was_lost(
     small_service: Service,
 ) -> None:

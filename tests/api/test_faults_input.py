@@ -454,7 +454,6 @@ async def test_a_nurse_the_fhir_server_does_not_know(service: Service) -> None:
 
 
 # --- last: what the flows do not do yet ------------------------------------------------------------------------------
-@pytest.mark.xfail(strict=True, reason="the flows do not read the person who is named")
 async def test_a_nurse_who_is_not_there_is_the_callers_fault(small_service: Service) -> None:
     patient, encounter = await visit(small_service.world)
     body = body_of_infusion(small_service.world, patient, encounter, recorded_by="Practitioner/is-not-there")

@@ -16,6 +16,7 @@ from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.flows.chart import refers_to
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.review import add_review
+from fhir_aftercare.flows.settle import TornChart
 from fhir_aftercare.flows.task_facts import attempts_of, is_review, task_key, title_of
 
 if TYPE_CHECKING:
@@ -81,11 +82,16 @@ def raise_review(draft: Draft, task: Resource, unanswered: int) -> str | None:
 
 
 def made_since(draft: Draft, task: Resource, number: int, attempt: Attempt) -> str | None:
-    """Give the Communication of this same attempt if it was recorded as the one of ``number`` or later."""
+    """Give the Communication of this same attempt if it was recorded as the one of ``number`` or later.
+
+    Raises ``TornChart`` if the attempts were read at another moment than the Task.
+    """
     status = _status(attempt)
     facts = {reference_of(each): each for each in draft.chart.of("Communication")}
     for reference in attempts_of(task)[number - 1 :]:
-        fact = facts.get(reference, {})
+        if reference not in facts:
+            raise TornChart("An attempt the Task tells of was not read with it.")
+        fact = facts[reference]
         if fact.get("status") == status and (fact.get("sender") or {}).get("reference") == attempt.sender:
             return reference
     return None

@@ -25,6 +25,7 @@ from fhir_aftercare.flows.chart import (
     encounter_sections,
     infusion_sections,
     patient_section,
+    person_sections,
     plan_sections,
     read_chart,
     recent_observations,
@@ -191,6 +192,7 @@ def sections(context: ClinicContext, request: DischargeRequest) -> list[Section]
         *plan_sections(request.patient),
         score_section(request.patient),
         condition_section(request.patient),
+        *person_sections(request.person),
     ]
 
 

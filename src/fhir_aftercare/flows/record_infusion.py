@@ -22,6 +22,7 @@ from fhir_aftercare.flows.chart import (
     encounter_sections,
     infusion_sections,
     patient_section,
+    person_sections,
     plan_sections,
     recent_observations,
     score_section,
@@ -125,6 +126,7 @@ def sections(context: ClinicContext, request: RecordRequest) -> list[Section]:
     return [
         patient_section(request.patient),
         *there,
+        *person_sections(record.recorded_by or request.person),
         recent_observations(request.patient, record.start - _BEFORE),
         *plan_sections(request.patient),
         score_section(request.patient),

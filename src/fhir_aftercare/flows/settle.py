@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from fhir_aftercare.errors import FhirStale, FhirTimeout, Stale
+from fhir_aftercare.errors import FhirServerError, FhirStale, FhirTimeout, Stale
 from fhir_aftercare.fhir.check import check_bundle
 from fhir_aftercare.flows.chart import Chart, read_chart, require
 
@@ -35,6 +35,10 @@ class Decision(Protocol):
         """The difference."""
 
 
+class TornChart(Exception):
+    """Two parts of a chart are of different moments: a batch is no snapshot. The chart is read again."""
+
+
 D = TypeVar("D", bound=Decision)
 
 
@@ -45,11 +49,12 @@ class Settled(Generic[D]):
     decision: D
     chart: Chart
     references: dict[str, str]
+    lost: bool = False
 
     @property
     def wrote(self) -> bool:
-        """Whether anything had to be written."""
-        return bool(self.references)
+        """Whether anything had to be written. ``lost``: an answer did not arrive, and what it was about is there."""
+        return bool(self.references) or self.lost
 
     def reference(self, given: str) -> str:
         """Give ``Type/id`` for a reference of the decision, which may be a ``urn:uuid``."""
@@ -80,23 +85,32 @@ async def settle(
     changed under each of its attempts.
     """
     references: dict[str, str] = {}
+    failed: FhirServerError | None = None
+    lost = False
     async with context.locks(patient):
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, _JITTER * 2**attempt))  # noqa: S311 - jitter, not a secret
             chart = require(await read_chart(context.fhir, sections))
-            decision = decide(chart)
+            try:
+                decision = decide(chart)
+            except TornChart:
+                continue
             if decision.transaction.empty:
-                return Settled(decision, chart, references)
+                return Settled(decision, chart, references, lost)
             bundle = decision.transaction.bundle()
             check_bundle(bundle, decision.transaction.existing)
             try:
                 answer = await context.fhir.transaction(bundle)
-            except (FhirStale, FhirTimeout):
+            except (FhirStale, FhirTimeout) as error:
+                failed, lost = error, lost or isinstance(error, FhirTimeout)
                 continue
+            failed = None
             places = decision.transaction.places(answer.entries)
             references.update(places.references)
             if places.all_new:
                 return Settled(decision, chart, references)
             # Somebody else was first with a part of it: what is there now may not be what was decided.
-    raise Stale("The chart kept changing while this was written; nothing of the last attempt was.", where=patient)
+    if isinstance(failed, FhirTimeout):
+        raise failed
+    raise Stale("The chart kept changing while this was written; nothing of the last attempt was.", where="patient")
