@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from fhir_aftercare.care.correction import Change
 from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.errors import InvalidInput, NotFound, OutOfRange, WrongSubject
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.flows.correct import CorrectionRequest, correct_infusion
 from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
 from fhir_aftercare.flows.record_infusion import preview_record, record_infusion
 from flows.cases import check, code_of, of_patient, only, phq9, record, recording, visit, with_code
@@ -193,3 +195,25 @@ async def test_another_patients_encounter_is_refused(world: World) -> None:
     with pytest.raises(WrongSubject):
         await record_infusion(world.context, recording(world, patient, other))
     assert await of_patient(world, "Observation", patient) == []
+
+
+async def test_two_infusions_of_ours_within_two_hours_are_two_records(world: World) -> None:
+    patient, encounter = await visit(world)
+    first = await record_infusion(world.context, recording(world, patient, encounter))
+    again = record(START + timedelta(minutes=50), infusion="2", recorded_by=world.nurse, ready=False)
+    world.clock.move_to(END + timedelta(hours=4))
+    second = await record_infusion(world.context, recording(world, patient, encounter, record=again))
+    assert second.drug_record != first.drug_record
+    assert second.plan == first.plan, "two administrations before the patient leaves are one episode"
+
+
+async def test_a_record_that_was_taken_back_begins_no_plan_when_it_comes_again(world: World) -> None:
+    patient, encounter = await visit(world)
+    request = recording(world, patient, encounter)
+    await record_infusion(world.context, request)
+    await correct_infusion(
+        world.context, CorrectionRequest(patient, encounter, None, Change.ENTERED_IN_ERROR, "Wrong chart")
+    )
+    again = await record_infusion(world.context, request)
+    assert (again.plan, again.changed) == (None, False)
+    assert len(await of_patient(world, "CarePlan", patient)) == 1

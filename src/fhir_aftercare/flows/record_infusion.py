@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.infusion import InfusionStatus, check_record
 from fhir_aftercare.care.plan import Episode
+from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import InvalidInput, ProtocolFault
 from fhir_aftercare.fhir.drug_record import drug_record
 from fhir_aftercare.fhir.observations import from_record
@@ -144,7 +145,7 @@ def decide(context: ClinicContext, request: RecordRequest, chart: Chart) -> Reco
     observations = tuple(draft.write(each) for each in from_record(record, setting))
     began: begin_plan.Began = begin_plan.Began(None, ())
     fault: ProtocolFault | None = None
-    if record.status is not InfusionStatus.NOT_DONE:
+    if record.status is not InfusionStatus.NOT_DONE and not _taken_back(draft, record, setting):
         try:
             began = begin_plan.begin(draft, request, episode)
         except ProtocolFault as found:
@@ -163,8 +164,9 @@ def _write_drug_record(draft: Draft, record: InfusionRecord, setting: Setting) -
     """Give the reference of the drug's record; the EHR's own record of the infusion is never doubled (design §9.4)."""
     wanted = drug_record(record, setting)
     if wanted is None or draft.existing(wanted) is None:
-        given = administrations(draft.chart, setting.clinic)
-        theirs = [each for each in given if abs(each.start - record.start) <= _SAME_INFUSION]
+        system = setting.identifiers.system("drug-record")
+        given = [each for each in administrations(draft.chart, setting.clinic) if not _carries(each.resource, system)]
+        theirs = [each for each in given if abs(utc(each.start) - utc(record.start)) <= _SAME_INFUSION]
         if theirs:
             return theirs[-1].reference
     if wanted is None:
@@ -173,3 +175,14 @@ def _write_drug_record(draft: Draft, record: InfusionRecord, setting: Setting) -
     if record.end is None and any(each.end is not None and each.end < record.start for each in ours):
         raise InvalidInput("The infusion is recorded with an end before this start: give the end too.", where="end")
     return draft.write(wanted, setting.identifiers.full_url("drug-record", *setting.key, record.infusion))
+
+
+def _carries(resource: Resource, system: str) -> bool:
+    return any(each.get("system") == system for each in resource.get("identifier") or ())
+
+
+def _taken_back(draft: Draft, record: InfusionRecord, setting: Setting) -> bool:
+    """Tell whether this infusion was entered in error: sent again it begins no plan. A true one has its own id."""
+    wanted = drug_record(record, setting)
+    there = draft.existing(wanted) if wanted else None
+    return there is not None and there.get("status") == "entered-in-error"

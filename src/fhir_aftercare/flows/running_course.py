@@ -185,11 +185,11 @@ class RunningCourse:
     def _course(self, joining: Facts | None) -> Course:
         identifiers, began = self.context.identifiers, tasks.moment((self.plan.get("period") or {}).get("start"))
         if joining is not None:
-            end, key = joining.anchor.end or joining.anchor.start, joining.episode.infusion_key
+            end, key = joining.anchor.end or joining.anchor.start, joining.episode.key
         else:
             last = self.infusions[-1]
             episode = episode_of(last.plan, self.context.clinic, identifiers)
-            end, key = last.end, episode.infusion_key if episode else ("plan", _our_value(last.plan, identifiers))
+            end, key = last.end, episode.key if episode else ("plan", _our_value(last.plan, identifiers))
         return Course(
             key=("course", _our_value(self.plan, identifiers)),
             reference=reference_of(self.plan),
