@@ -25,7 +25,7 @@ test: $(STAMP) ## Every test, the real HAPI FHIR server included
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(STAMP) ## The tests that need Python alone
-	@$(BIN)/python -m pytest -m "not hapi and not postgres" $(ARGS)
+	@$(BIN)/python -m pytest -m "not hapi and not postgres and not node" $(ARGS)
 
 test-deps: ## Install what the tests need beyond Python (Debian packages)
 	@./deploy/test-deps.sh

@@ -97,6 +97,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise ServerFailed(f"The service did not start:\n{log.read_text('utf-8', 'replace')[-3000:]}")
 
 
+@pytest.mark.node
 def test_the_collection_does_the_main_job_on_the_real_service(bru: Path, tmp_path: Path) -> None:
     port = free_port()
     fhir_url = f"http://127.0.0.1:{port}/fhir"
