@@ -12,9 +12,11 @@ from fhir_aftercare.care.correction import Change
 from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.errors import InvalidInput, NotFound, OutOfRange, WrongSubject
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.fhir.check import check_bundle
+from fhir_aftercare.flows.chart import read_chart
 from fhir_aftercare.flows.correct import CorrectionRequest, correct_infusion
 from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
-from fhir_aftercare.flows.record_infusion import preview_record, record_infusion
+from fhir_aftercare.flows.record_infusion import decide, preview_record, record_infusion, sections
 from flows.cases import check, code_of, of_patient, only, phq9, record, recording, visit, with_code
 from world import END, START
 
@@ -217,3 +219,16 @@ async def test_a_record_that_was_taken_back_begins_no_plan_when_it_comes_again(w
     again = await record_infusion(world.context, request)
     assert (again.plan, again.changed) == (None, False)
     assert len(await of_patient(world, "CarePlan", patient)) == 1
+
+
+async def test_a_chart_that_shows_the_tasks_but_not_yet_their_plan_still_makes_a_sound_bundle(world: World) -> None:
+    """A batch is no snapshot: another process may write between its two searches."""
+    patient, encounter = await visit(world)
+    request = recording(world, patient, encounter)
+    recorded = await record_infusion(world.context, request)
+    whole = await read_chart(world.context.fhir, sections(world.context, request))
+    torn = replace(whole, resources={type_: of for type_, of in whole.resources.items() if type_ != "CarePlan"})
+    transaction = decide(world.context, request, torn).transaction
+    check_bundle(transaction.bundle(), transaction.existing)
+    plan = next(resource for _, resource in transaction.written() if resource["resourceType"] == "CarePlan")
+    assert {each["reference"]["reference"] for each in plan["activity"]} <= set(recorded.tasks)

@@ -214,7 +214,7 @@ def _add_course(draft: Draft, facts: Facts, course: _Course) -> None:
             created=local(facts.now, facts.zone),
             start=local(course.facts.start, facts.zone),
             addresses=depression(draft.chart),
-            goals=[each.urn for each in course.goals],
+            goals=[draft.where(each) for each in course.goals],
             lines=[each.line for each in (*course.goals, *course.forms)],
             policy_hash=draft.context.clinic.policy_hash,
         )

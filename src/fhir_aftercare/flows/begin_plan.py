@@ -80,7 +80,7 @@ def begin(draft: Draft, request: RecordRequest, episode: Episode) -> Began:
         start=local(facts.anchor.start, facts.zone),
         part_of=reference_of(course) if course else None,
         addresses=depression(chart),
-        activities=[each.urn for each in proposal.wanted],
+        activities=[draft.where(each) for each in proposal.wanted],
         lines=[each.line for each in proposal.wanted],
         policy_hash=context.clinic.policy_hash,
         active=False,
