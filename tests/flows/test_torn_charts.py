@@ -1,4 +1,4 @@
-"""A batch is no snapshot: between two of its searches another process may write. What is decided then is still sound."""
+"""A batch is no snapshot: while it is read another process may write. What is decided then is still sound."""
 
 from __future__ import annotations
 
