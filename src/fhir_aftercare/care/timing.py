@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Unit = Literal["s", "min", "h", "d", "wk", "mo", "a"]
 
+_UNITS = frozenset(get_args(Unit))
 _SECONDS: Mapping[str, int] = {"s": 1, "min": 60, "h": 3600}
 _DAYS: Mapping[str, int] = {"d": 1, "wk": 7}
 _MONTHS: Mapping[str, int] = {"mo": 1, "a": 12}
@@ -90,7 +91,7 @@ class Offset:
     at: time | None = None
 
     def __post_init__(self) -> None:
-        if self.unit not in get_args(Unit):
+        if self.unit not in _UNITS:
             raise InvalidInput("The unit of an offset must be one of s, min, h, d, wk, mo, a.", where="unit")
         if not self.value.is_finite():
             raise InvalidInput("The value of an offset must be a number.", where="value")

@@ -117,6 +117,8 @@ def _asked(
 ) -> dict[str, list[datetime]]:
     """Give when forms were asked that are none of these occurrences, by family."""
     forms = [task for task in there if tasks.asks_for(task) is not None and _was_asked(task, facts.now)]
+    if not forms:
+        return {}
     own = {facts.identifiers.value(*form_key(course, each)) for each in occurrences}
     found: dict[str, list[datetime]] = {}
     for task in forms:
