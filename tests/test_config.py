@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from fhir_aftercare.bootstrap import clinic_protocols, shipped_protocol
 from fhir_aftercare.care.infusion import Dissociation
 from fhir_aftercare.care.policy import Policy
 from fhir_aftercare.config import is_loopback, load_clinics, read_clinic, read_settings
 from fhir_aftercare.errors import ConfigFault
+from fhir_aftercare.fhir import exact_json, terms
+from fhir_aftercare.protocol_files import read_protocol_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # The README shows this as clinics/harbor.toml.
 EXAMPLE = """\
@@ -24,6 +31,7 @@ organization = "Organization/42"
 phone = "+1 555 0100"
 after_hours_phone = "+1 555 0199"
 language = "en"                             # or "es"; a patient's own language goes before it
+# profiles = "harbor-protocol"              # a protocol of the clinic's own, in a folder beside this file
 drug_record = "medication-administration"   # "procedure" or "none" if the EHR records the drug itself
 holidays = [2026-11-26, 2026-12-25]
 # Codes by which an encounter is known to be an infusion, besides the standard ones.
@@ -241,6 +249,40 @@ def test_a_folder_that_is_not_there_is_a_fault_that_names_the_setting(tmp_path: 
     with pytest.raises(ConfigFault) as refused:
         load_clinics(tmp_path / "nowhere")
     assert refused.value.where == ("AFTERCARE_CLINICS",)
+
+
+# --- a protocol of the clinic's own
+def with_protocol(folder: Path, name: str, edit: Callable[[str], str] = str) -> None:
+    """Write a clinic whose protocol is the folder beside its file: the shipped one, with its call edited."""
+    own = folder / f"{name}-protocol"
+    own.mkdir()
+    for file, definition in read_protocol_files(None).items():
+        text = exact_json.dumps(definition).decode()
+        (own / file).write_text(edit(text) if file == "ActivityDefinition-follow-up-call.json" else text, "utf-8")
+    (folder / f"{name}.toml").write_text(f'profiles = "{name}-protocol"\n{SMALLEST}', "utf-8")
+
+
+def test_a_clinic_may_have_a_protocol_of_its_own_and_a_broken_one_stops_no_other(tmp_path: Path) -> None:
+    with_protocol(tmp_path, "harbor", lambda text: text.replace("Follow-up call", "Call of the harbor nurse"))
+    with_protocol(tmp_path, "quay", lambda text: text.replace('"description"', '"purpose"'))
+    with_protocol(tmp_path, "wharf", lambda _: "not JSON")
+    (tmp_path / "plain.toml").write_text(SMALLEST, "utf-8")
+    common = shipped_protocol()
+    loaded, protocols = clinic_protocols(load_clinics(tmp_path), common)
+    assert sorted(loaded.clinics) == ["harbor", "plain"]
+    assert protocols["plain"] is common
+    call = f"{terms.ACTIVITY_DEFINITION}/follow-up-call"
+    assert protocols["harbor"].activity(call).titles["en"] == "Call of the harbor nurse"
+    assert common.activity(call).titles["en"] == "Follow-up call"
+    assert sorted(loaded.faults) == ["quay.toml", "wharf.toml"]
+    assert "follow-up-call" in loaded.faults["quay.toml"].message
+    assert loaded.faults["wharf.toml"].message.startswith("profiles: ActivityDefinition-follow-up-call.json")
+
+
+def test_a_folder_of_protocol_files_that_is_not_there_is_a_fault_of_the_clinic(tmp_path: Path) -> None:
+    (tmp_path / "harbor.toml").write_text(f'profiles = "elsewhere"\n{SMALLEST}', "utf-8")
+    loaded, _ = clinic_protocols(load_clinics(tmp_path), shipped_protocol())
+    assert "there is no such folder" in loaded.faults["harbor.toml"].message
 
 
 # --- the environment

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from fhir_aftercare.config import LoadedClinics
 from fhir_aftercare.ehr.client import FhirClient
+from fhir_aftercare.errors import ConfigFault, ProtocolFault
 from fhir_aftercare.fhir.identifiers import Identifiers
 from fhir_aftercare.fhir.loading import load_protocol
 from fhir_aftercare.flows.clock import system_clock
@@ -18,10 +20,10 @@ from fhir_aftercare.flows.context import ClinicContext, Clinics
 from fhir_aftercare.protocol_files import read_protocol_files
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
-    from fhir_aftercare.config import ClinicSettings, LoadedClinics
+    from fhir_aftercare.config import ClinicSettings
     from fhir_aftercare.ehr.transport import CallRecord
     from fhir_aftercare.fhir.definitions import Protocol
     from fhir_aftercare.flows.clock import Clock
@@ -30,6 +32,24 @@ if TYPE_CHECKING:
 def shipped_protocol(folder: Path | None = None) -> Protocol:
     """Give the protocol of ``profiles/``, or of another folder. Raises ``ProtocolFault``, ``ConfigFault``."""
     return load_protocol(read_protocol_files(folder))
+
+
+def clinic_protocols(loaded: LoadedClinics, common: Protocol) -> tuple[LoadedClinics, dict[str, Protocol]]:
+    """Give each clinic's protocol: its own folder's, else ``common``; and the clinics that can run.
+
+    A clinic whose own protocol cannot be used is refused with the faults of it; the others run.
+    """
+    protocols: dict[str, Protocol] = {}
+    faults = dict(loaded.faults)
+    for name, settings in loaded.clinics.items():
+        try:
+            protocols[name] = shipped_protocol(settings.profiles) if settings.profiles else common
+        except ConfigFault as fault:
+            faults[f"{name}.toml"] = ConfigFault([f"profiles: {each}" for each in fault.faults], where=name)
+        except ProtocolFault as fault:
+            faults[f"{name}.toml"] = ConfigFault([f"profiles: {'; '.join((*fault.where, fault.message))}"], where=name)
+    running = {name: settings for name, settings in loaded.clinics.items() if name in protocols}
+    return LoadedClinics(running, faults), protocols
 
 
 def clinic_context(
@@ -53,17 +73,17 @@ def clinic_context(
 @asynccontextmanager
 async def connected(
     loaded: LoadedClinics,
-    protocol: Protocol,
+    protocols: Mapping[str, Protocol],
     *,
     clock: Clock = system_clock,
     on_call: Callable[[CallRecord], None] | None = None,
 ) -> AsyncIterator[Clinics]:
-    """Give the clinics, each with a connection pool of its own, which is closed at the end."""
+    """Give the clinics, each with its protocol and a connection pool of its own, which is closed at the end."""
     pools = {name: httpx.AsyncClient() for name in loaded.clinics}
     try:
         yield Clinics(
             {
-                name: clinic_context(settings, protocol, pools[name], clock=clock, on_call=on_call)
+                name: clinic_context(settings, protocols[name], pools[name], clock=clock, on_call=on_call)
                 for name, settings in loaded.clinics.items()
             },
             refused=len(loaded.faults),

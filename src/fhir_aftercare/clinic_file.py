@@ -11,10 +11,9 @@ import json
 import re
 import tomllib
 from dataclasses import dataclass, fields
-from datetime import date, time, timedelta
-from difflib import get_close_matches
-from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from datetime import date, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -32,22 +31,20 @@ from pydantic import (
 )
 
 from fhir_aftercare.care.clinic import Clinic, DrugRecord, Owners
-from fhir_aftercare.care.policy import Policy
 from fhir_aftercare.care.timing import OpenHours, zone_of
 from fhir_aftercare.errors import AftercareError, ConfigFault
+from fhir_aftercare.policy_file import policy_of, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pydantic_core import ErrorDetails
+
+    from fhir_aftercare.care.policy import Policy
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SPAN = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)\s*-\s*((?:[01]\d|2[0-3]):[0-5]\d|24:00)")
 _FHIR_ID = r"[A-Za-z0-9\-.]{1,64}"
 # Whom R4 lets own a Task, and a clinic has.
 _OWNER = rf"^(Practitioner|PractitionerRole|Organization|CareTeam)/{_FHIR_ID}$"
-_UNITS = {"s": "seconds", "min": "minutes", "h": "hours", "d": "days", "wk": "weeks"}
-_DURATION = re.compile(r"(\d{1,6})\s*(s|min|h|d|wk)")
 # Names that belong to nobody (RFC 2606): good for documents and for trying out on one machine.
 _NOBODYS = ("example", "example.org", "example.com", "example.net", "invalid", "test")
 
@@ -56,11 +53,15 @@ Spans = tuple[tuple[time, time], ...]
 
 @dataclass(frozen=True, slots=True)
 class ClinicSettings:
-    """A clinic, where its FHIR server is, and the address under which its identifiers are made."""
+    """A clinic, where its FHIR server is, and the address under which its identifiers are made.
+
+    ``profiles``: the folder of the clinic's own protocol, if it has one.
+    """
 
     clinic: Clinic
     fhir_base_url: str
     identifier_base: str
+    profiles: Path | None = None
 
 
 def is_loopback(host: str) -> bool:
@@ -74,8 +75,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def read_clinic(clinic_id: str, text: str) -> ClinicSettings:
-    """Give a clinic from the text of its TOML file. Raises ``ConfigFault`` with all faults of it at once."""
+def read_clinic_file(path: Path) -> ClinicSettings:
+    """Give the clinic of a TOML file, whose name without its ending is the clinic's id.
+
+    Its ``profiles`` are looked for beside the file. Raises ``ConfigFault`` with all faults of it at once, also if it
+    cannot be read.
+    """
+    try:
+        return read_clinic(path.stem, path.read_text("utf-8-sig"), beside=path.parent)
+    except UnicodeDecodeError:
+        raise ConfigFault(["the file is not UTF-8 text"], where=path.stem) from None
+    except OSError as error:
+        raise ConfigFault([f"the file cannot be read: {error.strerror}"], where=path.stem) from None
+
+
+def read_clinic(clinic_id: str, text: str, *, beside: Path = Path()) -> ClinicSettings:
+    """Give a clinic from the text of its TOML file; ``beside`` is the folder that its ``profiles`` are relative to.
+
+    Raises ``ConfigFault`` with all faults of it at once.
+    """
     faults: list[str] = []
     if not _ID.fullmatch(clinic_id):
         faults.append(f"file name: {clinic_id!r} must be lower-case letters, digits and hyphens, such as harbor.toml")
@@ -83,14 +101,15 @@ def read_clinic(clinic_id: str, text: str) -> ClinicSettings:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigFault([*faults, f"not TOML: {error}"], where=clinic_id) from None
-    policy, policy_faults = _policy_of(data.get("policy", {}))
+    policy, policy_faults = policy_of(data.get("policy", {}))
     try:
         file = _ClinicFile.model_validate({**data, "policy": {}})
     except ValidationError as error:
         raise ConfigFault([*faults, *map(_fault, error.errors()), *policy_faults], where=clinic_id) from None
     if faults or policy_faults:
         raise ConfigFault([*faults, *policy_faults], where=clinic_id)
-    return ClinicSettings(_clinic(clinic_id, file, policy, data), file.fhir_base_url, file.identifier_base)
+    profiles = beside / file.profiles if file.profiles else None
+    return ClinicSettings(_clinic(clinic_id, file, policy, data), file.fhir_base_url, file.identifier_base, profiles)
 
 
 def _url(value: object) -> str:
@@ -181,7 +200,7 @@ class _Week(BaseModel):
 
 
 class _ClinicFile(BaseModel):
-    """What a clinic's file may say; anything else in it is a fault. ``policy`` is read by ``_policy_of``."""
+    """What a clinic's file may say; anything else in it is a fault. ``policy`` is read by ``policy_file``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -201,6 +220,7 @@ class _ClinicFile(BaseModel):
         default_factory=list, examples=["http://www.nlm.nih.gov/research/umls/rxnorm|6130"]
     )
     infusion_encounters: list[_Code] = Field(default_factory=list, examples=["https://ehr.example.com/types|KET"])
+    profiles: str | None = Field(None, min_length=1, examples=["harbor-protocol"])
     policy: dict[str, object] = Field(default_factory=dict)
 
     @field_validator("identifier_base")
@@ -221,54 +241,10 @@ def _fault(error: ErrorDetails) -> str:
     if error["type"] == "extra_forbidden":
         tables: dict[str, type[BaseModel]] = {"owners": _Owners, "call_hours": _Week}
         inside = tables.get(place[0], _ClinicFile) if len(place) > 1 else _ClinicFile
-        return f"{'.'.join(place)}: {_unknown(place[-1], inside.model_fields)}"
+        return f"{'.'.join(place)}: {unknown(place[-1], inside.model_fields)}"
     message = "is missing" if error["type"] == "missing" else error["msg"].removeprefix("Value error, ")
     example = f" (for example {top.examples[0]})" if top and top.examples else ""
     return f"{'.'.join(place)}: {message}{example}"
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, list(known), n=1)
-    return f"is unknown; did you mean {close[0]}?" if close else f"is unknown; known are {', '.join(sorted(known))}"
-
-
-def _policy_of(given: object) -> tuple[Policy, list[str]]:
-    """Give the policy with the clinic's overrides, and what is wrong with them."""
-    if not isinstance(given, dict):
-        return Policy(), ["policy: must be a table, [policy]"]
-    wanted = get_type_hints(Policy)
-    values: dict[str, Any] = {}
-    faults: list[str] = []
-    for name, value in given.items():
-        if name not in wanted:
-            faults.append(f"policy.{name}: {_unknown(name, wanted)}")
-            continue
-        try:
-            values[name] = _typed(value, wanted[name])
-        except ValueError as error:
-            faults.append(f"policy.{name}: {error}")
-    try:
-        return Policy(**values), faults
-    except AftercareError as error:
-        return Policy(), [*faults, *(f"policy.{rule}" for rule in error.message.split("; "))]
-
-
-def _typed(value: object, wanted: type) -> object:
-    """Give a TOML value as the type of a field of ``Policy``. Raises ``ValueError`` that says what it must be."""
-    if wanted is timedelta:
-        match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-        if not match:
-            raise ValueError('must be a duration such as "90 min", "24 h" or "7 d"')
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-    if issubclass(wanted, Enum):
-        try:
-            return wanted(value)
-        except ValueError:
-            raise ValueError(f"must be one of {', '.join(each.value for each in wanted)}") from None
-    # In Python true is a number too.
-    if type(value) is not wanted:
-        raise ValueError("must be true or false" if wanted is bool else "must be a whole number")
-    return value
 
 
 def _clinic(clinic_id: str, file: _ClinicFile, policy: Policy, data: dict[str, Any]) -> Clinic:
@@ -291,10 +267,10 @@ def _clinic(clinic_id: str, file: _ClinicFile, policy: Policy, data: dict[str, A
 
 
 def _hash(data: dict[str, Any], policy: Policy) -> str:
-    """Give the content hash stamped on what is written: of what decides care, not of where the server is.
+    """Give the content hash stamped on what is written: of what decides care, not of where server and protocol are.
 
     The policy goes in as it holds, defaults included, so a default that changes with a release changes the hash.
     """
-    decides = {key: value for key, value in data.items() if key != "fhir_base_url"}
+    decides = {key: value for key, value in data.items() if key not in {"fhir_base_url", "profiles"}}
     decides["policy"] = {each.name: getattr(policy, each.name) for each in fields(policy)}
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]

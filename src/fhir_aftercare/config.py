@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fhir_aftercare.clinic_file import ClinicSettings, is_loopback, read_clinic
+from fhir_aftercare.clinic_file import ClinicSettings, is_loopback, read_clinic, read_clinic_file
 from fhir_aftercare.errors import ConfigFault
 
 if TYPE_CHECKING:
@@ -102,11 +102,7 @@ def load_clinics(folder: Path) -> LoadedClinics:
     faults: dict[str, ConfigFault] = {}
     for path in sorted(folder.glob("*.toml")):
         try:
-            clinics[path.stem] = read_clinic(path.stem, path.read_text("utf-8-sig"))
+            clinics[path.stem] = read_clinic_file(path)
         except ConfigFault as fault:
             faults[path.name] = fault
-        except UnicodeDecodeError:
-            faults[path.name] = ConfigFault(["the file is not UTF-8 text"], where=path.stem)
-        except OSError as error:
-            faults[path.name] = ConfigFault([f"the file cannot be read: {error.strerror}"], where=path.stem)
     return LoadedClinics(clinics, faults)

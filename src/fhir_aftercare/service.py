@@ -15,7 +15,7 @@ from fhir_aftercare.api.app import Machinery, make_app
 from fhir_aftercare.api.health import Check, health_router, of_protocol, of_store
 from fhir_aftercare.api.middleware import LimitValues
 from fhir_aftercare.api.routes import add_routes
-from fhir_aftercare.bootstrap import connected, shipped_protocol
+from fhir_aftercare.bootstrap import clinic_protocols, connected, shipped_protocol
 from fhir_aftercare.config import load_clinics
 from fhir_aftercare.ehr.transport import CallRecord
 from fhir_aftercare.errors import AftercareError
@@ -107,12 +107,11 @@ def create_app(
 def _of_files(settings: Settings, clock: Clock) -> Opening:
     @asynccontextmanager
     async def opening(on_call: OnCall) -> AsyncIterator[Clinics]:
-        protocol = shipped_protocol(settings.profiles)
-        loaded = load_clinics(settings.clinics)
+        loaded, protocols = clinic_protocols(load_clinics(settings.clinics), shipped_protocol(settings.profiles))
         for name, refused in loaded.faults.items():
             for fault in refused.faults:  # a line each: a list would be withheld
                 log.error("clinic refused", file=name, error=fault[:LONGEST])
-        async with connected(loaded, protocol, clock=clock, on_call=on_call) as clinics:
+        async with connected(loaded, protocols, clock=clock, on_call=on_call) as clinics:
             yield clinics
 
     return opening

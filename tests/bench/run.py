@@ -10,42 +10,33 @@ import asyncio
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 
-from bench import instant
-from fhir_aftercare.ehr.client import FhirClient
-from fhir_aftercare.fhir import exact_json
-from fhir_aftercare.fhir.tasks import instant as text_of
+from bench.processes import HERE, answers, command, instant_server, rss, service
+from bench.ways import END, FHIR, LEFT, START, Case, bare, from_memory, make_case, through_us, timed, with_bundles
 from fhir_aftercare.flows.chart import read_chart
 from fhir_aftercare.flows.discharge import DischargeRequest, decide, discharge, sections
-from servers import HapiServer, Server, free_port
+from servers import HapiServer, Server
 from world import make_world
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from world import World
 
-HERE = Path(__file__).resolve().parent
-# An infusion of this very day: of one long ago the service would ask less than what the bare client sends.
-LEFT = datetime.now(UTC).replace(second=0, microsecond=0)
-END = LEFT - timedelta(minutes=90)
-START = END - timedelta(minutes=40)
 PAIRS = 40
 AT_ONCE = 16
 ROUNDS = 6
 DISCHARGES = 2_000
-FHIR = {"Content-Type": "application/fhir+json", "Accept": "application/fhir+json", "Cache-Control": "no-cache"}
 
 
 @dataclass(frozen=True)
@@ -57,78 +48,11 @@ class Row:
     aim: str = ""
 
 
-@dataclass
-class Case:
-    """One patient who leaves, and the two Bundles a bare client would send for it."""
-
-    request: DischargeRequest
-    batch: bytes = b""
-    transaction: bytes = b""
-    posts: Sequence[tuple[str, bytes]] = ()
-
-
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 # --- the two ways ----------------------------------------------------------------------------------------------------
-async def make_case(world: World) -> Case:
-    patient = await world.patient()
-    encounter = await world.encounter(patient, period={"start": text_of(START)})
-    request = DischargeRequest(patient, encounter, LEFT, start=START, end=END, escort="present")
-    return Case(request)
-
-
-async def with_bundles(world: World, case: Case) -> Case:
-    """Work out what our service would send, so that a bare client can send the same.
-
-    The server is not asked for it: whoever reads the same chart a second time would find other caches.
-    """
-    wanted = sections(world.context, case.request)
-    reads = [{"request": {"method": "GET", "url": each.query}} for each in wanted]
-    case.batch = exact_json.dumps({"resourceType": "Bundle", "type": "batch", "entry": reads})
-    async with from_memory() as fhir:
-        bundle = decide(world.context, case.request, await read_chart(fhir, wanted)).transaction.bundle()
-    case.transaction = exact_json.dumps(bundle)
-    case.posts = [(each["resource"]["resourceType"], exact_json.dumps(each["resource"])) for each in bundle["entry"]]
-    return case
-
-
-@asynccontextmanager
-async def from_memory() -> AsyncIterator[FhirClient]:
-    """Give a client whose server is ``instant``, in this process."""
-    transport = httpx.MockTransport(lambda request: httpx.Response(200, content=instant.answer(request.content)))
-    async with httpx.AsyncClient(transport=transport) as http:
-        yield FhirClient("http://instant.localhost/fhir", http)
-
-
-async def bare(http: httpx.AsyncClient, base: str, case: Case) -> None:
-    for content in (case.batch, case.transaction):
-        answer = await http.post(base, content=content, headers=FHIR)
-        answer.raise_for_status()
-        answer.json()
-
-
-async def through_us(http: httpx.AsyncClient, service: str, case: Case, tasks: int | None = None) -> None:
-    """Report a discharge; ``tasks`` is how many Tasks the bare client's transaction has, so must ours."""
-    sent = case.request
-    body = {
-        "patient": sent.patient,
-        "encounter": sent.encounter,
-        "left_at": text_of(sent.left_at),
-        "start": text_of(START),
-        "end": text_of(END),
-        "escort": "present",
-    }
-    answer = await http.post(f"{service}/discharges/happened", json=body)
-    assert answer.status_code == 201, answer.text
-    assert tasks is None or len(answer.json()["tasks"]) == tasks, "the two ways do not write the same"
-
-
-async def timed(work: Callable[[], Awaitable[Any]]) -> float:
-    began = time.perf_counter()
-    await work()
-    return (time.perf_counter() - began) * 1000
 
 
 async def in_turn(world: World, http: httpx.AsyncClient, service: str) -> list[Row]:
@@ -227,31 +151,36 @@ async def cpu(world: World) -> list[Row]:
     ]
 
 
-def rss(pid: int) -> float:
-    """Resident memory in MB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-@contextmanager
-def instant_server() -> Iterator[str]:
-    """Run ``bench.instant`` as a process of its own, and give its FHIR base."""
-    port = free_port()
-    command = [sys.executable, "-m", "uvicorn", "bench.instant:app", "--port", str(port), "--log-level", "warning"]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
-    try:
-        yield f"http://127.0.0.1:{port}/fhir"
-    finally:
-        process.terminate()
-        process.wait()
+async def protocol(world: World) -> list[Row]:
+    """What the protocol costs: a decision without checks and JSON, and the commands as a user runs them."""
+    costs = []
+    async with from_memory() as fhir:
+        for number in range(120):
+            request = DischargeRequest(f"Patient/p{number}", f"Encounter/e{number}", LEFT, start=START, end=END)
+            chart = await read_chart(fhir, sections(world.context, request))
+            began = time.process_time()
+            decide(world.context, request, chart)
+            costs.append((time.process_time() - began) * 1000)
+    lint = command("protocol", "lint", str(HERE.parents[1] / "profiles"))
+    when = ("--date", "2026-03-07T15:45", "--zone", "America/New_York", "--infusions", "6", "--every", "3d")
+    simulate = command("protocol", "simulate", *when, "--json")
+    return [
+        Row(
+            "CPU of applying the protocol and the difference, median",
+            f"{statistics.median(costs[20:]):.1f} ms",
+            "≤ 5 ms",
+        ),
+        Row("`protocol lint profiles`, the whole command, median of 5", f"{lint:.2f} s", "≤ 2 s"),
+        Row("`protocol simulate` of six infusions, the whole command, median of 5", f"{simulate:.2f} s", "≤ 1 s"),
+    ]
 
 
 async def memory(folder: Path, organization: str) -> list[Row]:
     with instant_server() as base:
         async with httpx.AsyncClient(timeout=60) as http:
-            await _answers(http, base)
+            await answers(http, base)
             with service(folder / "memory", base, organization) as (url, pid):
-                await _answers(http, f"{url}/readyz")
+                await answers(http, f"{url}/readyz")
                 at_rest, seen = rss(pid), []
                 for number in range(DISCHARGES):
                     request = DischargeRequest(f"Patient/p{number}", f"Encounter/e{number}", LEFT)
@@ -275,48 +204,9 @@ async def start_up(folder: Path, base: str, organization: str) -> list[Row]:
         for number in range(5):
             began = time.perf_counter()
             with service(folder / f"start{number}", base, organization) as (url, _):
-                await _answers(http, f"{url}/readyz", 0.01)
+                await answers(http, f"{url}/readyz", 0.01)
                 times.append(time.perf_counter() - began)
     return [Row("start to ready, median of 5", f"{statistics.median(times):.2f} s", "≤ 2 s")]
-
-
-async def _answers(http: httpx.AsyncClient, url: str, every: float = 0.05) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if (await http.get(url)).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        await asyncio.sleep(every)
-    raise TimeoutError(url)
-
-
-@contextmanager
-def service(folder: Path, base: str, organization: str) -> Iterator[tuple[str, int]]:
-    """Run ``fhir-aftercare serve`` as a process of its own, and give its address and process id."""
-    clinics = folder / "clinics"
-    clinics.mkdir(parents=True)
-    (clinics / "bench.toml").write_text(
-        f'name = "Bench"\nfhir_base_url = "{base}"\nidentifier_base = "https://bench-{time.time_ns()}.example.org"\n'
-        f'zone = "America/New_York"\norganization = "{organization}"\nphone = "+1 555 0100"\n'
-        "[call_hours]\n" + "".join(f'{day} = "09:00-18:00"\n' for day in ("mon", "tue", "wed", "thu", "fri"))
-    )
-    port = free_port()
-    environment = {
-        **os.environ,
-        "AFTERCARE_CLINICS": str(clinics),
-        "AFTERCARE_PORT": str(port),
-        "AFTERCARE_METRICS_PORT": "0",
-        "AFTERCARE_DATABASE_URL": f"sqlite:///{folder / 'own.db'}",
-        "AFTERCARE_LOG_LEVEL": "warning",
-    }
-    process = subprocess.Popen([Path(sys.executable).parent / "fhir-aftercare", "serve"], env=environment)
-    try:
-        yield f"http://127.0.0.1:{port}", process.pid
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @asynccontextmanager
@@ -330,13 +220,15 @@ async def measure(base: str, folder: Path) -> list[Row]:
     async with reached(base) as server, httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=64)) as http:
         world = await make_world(server, now=LEFT)
         with service(folder / "main", base, world.organization) as (url, _):
-            await _answers(http, f"{url}/readyz")
+            await answers(http, f"{url}/readyz")
             clinic = f"{url}/v1/clinics/bench"
             for what, part in (("in turn", in_turn), ("one POST each", one_post_each), ("at once", at_once)):
                 say(what)
                 rows += await part(world, http, clinic)
         say("CPU")
         rows += await cpu(world)
+        say("protocol")
+        rows += await protocol(world)
         say("start")
         rows += await start_up(folder, base, world.organization)
         say("memory")

@@ -28,7 +28,7 @@ from fhir_aftercare.care.policy import Policy
 from fhir_aftercare.care.timing import Offset, OpenHours, wall_clock, zone_of
 from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.cli import protocol_output as output
-from fhir_aftercare.clinic_file import ClinicSettings, is_loopback, read_clinic
+from fhir_aftercare.clinic_file import ClinicSettings, is_loopback, read_clinic_file
 from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.errors import AftercareError, ConfigFault
 from fhir_aftercare.fhir import exact_json, terms
@@ -122,7 +122,7 @@ def simulate_command(
             escort=escort.value,
             ready=ready,
         )
-        protocol = load_protocol(read_protocol_files(profiles))
+        protocol = load_protocol(read_protocol_files(profiles or settings.profiles))
         simulation = simulate(settings.clinic, protocol, Identifiers(settings.identifier_base), scenario)
     if as_json:
         _print(simulation.bundle)
@@ -249,11 +249,9 @@ def _settings(path: Path | None, zone: ZoneInfo) -> ClinicSettings:
             identifier_base=terms.BASE,
         )
     try:
-        return read_clinic(path.stem, path.read_text("utf-8-sig"))
+        return read_clinic_file(path)
     except ConfigFault as fault:
         raise ConfigFault([f"{path}: {each}" for each in fault.faults]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigFault([f"{path}: the file cannot be read ({error})."]) from None
 
 
 def _moment(text: str, zone: ZoneInfo) -> datetime:
