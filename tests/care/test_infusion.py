@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fhir_aftercare.care.flags import flags
 from fhir_aftercare.care.infusion import (
     DECIMALS,
     LIMITS,
@@ -20,10 +21,9 @@ from fhir_aftercare.care.infusion import (
     InfusionRecord,
     InfusionStatus,
     Measure,
-    check_record,
-    flags,
 )
 from fhir_aftercare.care.policy import Policy
+from fhir_aftercare.care.record_check import check_record
 from fhir_aftercare.errors import InvalidInput, MissingZone, OutOfRange
 
 NEW_YORK = ZoneInfo("America/New_York")

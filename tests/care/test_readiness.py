@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from fhir_aftercare.care.infusion import Dissociation, Measure
 from fhir_aftercare.care.policy import Policy
-from fhir_aftercare.care.readiness import BloodPressure, Criterion, Finding, Judged, Override, Panel, State, judge
+from fhir_aftercare.care.readiness import BloodPressure, Criterion, Finding, Judged, Override, Panel, State
+from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.errors import InvalidInput, MissingZone
 
 START = datetime(2026, 9, 16, 17, 0, tzinfo=UTC)

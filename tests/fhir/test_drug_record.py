@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_aftercare.care.clinic import Clinic
-from fhir_aftercare.care.infusion import InfusionRecord, InfusionStatus, Route, check_record
+from fhir_aftercare.care.infusion import InfusionRecord, InfusionStatus, Route
 from fhir_aftercare.care.policy import Policy
+from fhir_aftercare.care.record_check import check_record
 from fhir_aftercare.care.timing import OpenHours
 from fhir_aftercare.errors import InvalidInput
 from fhir_aftercare.fhir import exact_json

@@ -26,10 +26,11 @@ from fhir_aftercare.care.infusion import (
     Dissociation,
     InfusionRecord,
     InfusionStatus,
-    check_record,
 )
 from fhir_aftercare.care.policy import Policy
-from fhir_aftercare.care.readiness import BloodPressure, Criterion, Finding, Judged, Override, Panel, State, judge
+from fhir_aftercare.care.readiness import BloodPressure, Criterion, Finding, Judged, Override, Panel, State
+from fhir_aftercare.care.readiness_rules import judge
+from fhir_aftercare.care.record_check import check_record
 from fhir_aftercare.care.timing import OpenHours
 from fhir_aftercare.fhir import exact_json, terms
 from fhir_aftercare.fhir.findings import read_findings

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from fhir_aftercare.api import document
 from fhir_aftercare.api.catalogue import CATALOGUE, all_kinds
 from fhir_aftercare.api.models import CheckIn, InfusionIn
-from fhir_aftercare.care.infusion import LIMITS, check_record
+from fhir_aftercare.care.infusion import LIMITS
+from fhir_aftercare.care.record_check import check_record
 from fhir_aftercare.cli import openapi as command
 from fhir_aftercare.config import Settings
 from fhir_aftercare.errors import OutOfRange

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from profiles.lock import EXAMPLES, LOCK, PROFILES, changed_in_silence, current,
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+SOURCES = Path(terms.__file__).parents[1]
 ARTEFACTS = read()
 ALL = {**ARTEFACTS, **{f"examples/{name}": resource for name, resource in read(EXAMPLES).items()}}
 BY_URL = {resource["url"]: resource for resource in ARTEFACTS.values()}
@@ -144,6 +146,17 @@ def test_the_software_and_the_files_know_the_same_definitions() -> None:
     }
     kinds = {"StructureDefinition", "PlanDefinition", "Questionnaire", "SearchParameter"}
     assert known == {each["url"] for each in ARTEFACTS.values() if each["resourceType"] in kinds}
+
+
+def test_the_readme_names_the_module_that_writes_each_profile() -> None:
+    table = re.findall(
+        r"^\| `(aftercare-[\w-]+)` \| \w+ \| `(fhir/\w+)` \|$", (PROFILES / "README.md").read_text(), re.M
+    )
+    names = {value.rpartition("/")[2]: name for name, value in vars(terms).items() if name.startswith("PROFILE_")}
+    assert {profile for profile, _ in table} == set(names)
+    for profile, module in table:
+        source = (SOURCES / f"{module}.py").read_text()
+        assert f"terms.{names[profile]}" in source, f"{module} does not write {profile}"
 
 
 # --- differentials: one out of base order is accepted by servers and part of its rules silently not enforced ----------

@@ -13,7 +13,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from fhir_aftercare.care.plan import Episode
-from fhir_aftercare.care.readiness import Criterion, State, judge
+from fhir_aftercare.care.readiness import Criterion, State
+from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.care.timing import require_aware, zone_of
 from fhir_aftercare.errors import InvalidInput, NotAnInfusion, NotReady, ProtocolFault
 from fhir_aftercare.fhir.apply import Facts

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from fhir_aftercare.care.infusion import InfusionStatus, check_record
+from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.care.plan import Episode
+from fhir_aftercare.care.record_check import check_record
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import InvalidInput, ProtocolFault
 from fhir_aftercare.fhir.drug_record import drug_record
