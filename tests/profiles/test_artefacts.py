@@ -149,9 +149,8 @@ def test_the_software_and_the_files_know_the_same_definitions() -> None:
 
 
 def test_the_readme_names_the_module_that_writes_each_profile() -> None:
-    table = re.findall(
-        r"^\| `(aftercare-[\w-]+)` \| \w+ \| `(fhir/\w+)` \|$", (PROFILES / "README.md").read_text(), re.M
-    )
+    row = r"^\| `(aftercare-[\w-]+)` \| \w+ \| `(fhir/\w+)` \|$"
+    table = re.findall(row, (PROFILES / "README.md").read_text(), re.MULTILINE)
     names = {value.rpartition("/")[2]: name for name, value in vars(terms).items() if name.startswith("PROFILE_")}
     assert {profile for profile, _ in table} == set(names)
     for profile, module in table:
