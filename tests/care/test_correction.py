@@ -25,7 +25,7 @@ from fhir_aftercare.care.correction import (
     tell_of_later_release,
     tell_of_retraction,
 )
-from fhir_aftercare.care.escalation import Level
+from fhir_aftercare.care.escalation_rules import Level
 from fhir_aftercare.care.status import PLAN_MOVES, RESTRICTION_MOVES, TASK_MOVES, Kind, check_move
 from fhir_aftercare.errors import IllegalMove
 

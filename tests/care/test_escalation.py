@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_aftercare.care import escalation
-from fhir_aftercare.care.escalation import SEVERITIES, CheckIn, History, Level, Reason, business_deadline, decide
+from fhir_aftercare.care import escalation_rules
+from fhir_aftercare.care.escalation import SEVERITIES, CheckIn, History, Reason, business_deadline, decide
+from fhir_aftercare.care.escalation_rules import Level
 from fhir_aftercare.care.instruments import GAD7, PHQ2, PHQ9, Answers, Instrument, Score, score
 from fhir_aftercare.care.outcome import Point
 from fhir_aftercare.care.policy import Policy
@@ -394,8 +395,8 @@ def test_who_feels_unsafe_is_called_at_once_whatever_else_is_answered(check_in: 
 
 def test_every_rule_has_a_deadline_in_the_policy_and_a_key_of_its_own() -> None:
     rules = [
-        *escalation._YES.values(),
-        *(each for each in vars(escalation).values() if isinstance(each, escalation._Rule)),
+        *escalation_rules.YES.values(),
+        *(each for each in vars(escalation_rules).values() if isinstance(each, escalation_rules.Rule)),
     ]
     assert len(rules) == 18
     assert len({each.key for each in rules}) == len(rules)

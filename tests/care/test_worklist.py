@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_aftercare.care.escalation import Level
+from fhir_aftercare.care.escalation_rules import Level
 from fhir_aftercare.care.policy import Policy
 from fhir_aftercare.care.timing import OpenHours
 from fhir_aftercare.care.worklist import (

@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Final
 
-from fhir_aftercare.care.escalation import Level
+from fhir_aftercare.care.escalation_rules import Level
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import IllegalMove
 

@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import time, timedelta
-from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from fhir_aftercare.care.escalation_rules import (
+    CONFUSED,
+    DOUBTFUL,
+    HEADACHE,
+    ITEM9_HIGH,
+    ITEM9_LOW,
+    ITEM9_UNKNOWN,
+    SIDE_EFFECTS,
+    WORSENING,
+    YES,
+    Level,
+    Rule,
+)
 from fhir_aftercare.care.instruments import PHQ9
 from fhir_aftercare.care.outcome import Point, assess, newest_per_day, tag_recall
 from fhir_aftercare.care.timing import local, utc, wall_clock
@@ -24,20 +36,6 @@ if TYPE_CHECKING:
     from fhir_aftercare.care.instruments import Score
     from fhir_aftercare.care.policy import Policy
     from fhir_aftercare.care.timing import OpenHours
-
-
-class Level(IntEnum):
-    """How pressing it is, lowest first (design §10.4)."""
-
-    ROUTINE = 0
-    URGENT = 1
-    ASAP = 2
-    STAT = 3
-
-    @property
-    def priority(self) -> str:
-        """The FHIR request-priority of the same rank."""
-        return self.name.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,134 +112,6 @@ class History:
     first_plan_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Rule:
-    """One row of the matrix. ``deadline`` is the field of ``Policy`` that says by when."""
-
-    key: str
-    level: Level
-    deadline: str
-    text: str
-    source: str = "clinical §2.5"
-
-
-_ITEM9_HIGH = _Rule(
-    "phq9-item9-high",
-    Level.STAT,
-    "item9_high",
-    "PHQ-9 item 9 (thoughts of death or self-harm) was answered more than half the days or nearly every day: "
-    "a clinician calls and does the C-SSRS.",
-    "clinical §2.5, design §10.4",
-)
-_ITEM9_LOW = _Rule(
-    "phq9-item9-low",
-    Level.ASAP,
-    "item9_low",
-    "PHQ-9 item 9 (thoughts of death or self-harm) was answered several days: a clinician calls and does the C-SSRS.",
-    "clinical §2.5, design §10.4",
-)
-_ITEM9_UNKNOWN = _Rule(
-    "phq9-item9-unknown",
-    Level.URGENT,
-    "item9_unknown",
-    "PHQ-9 item 9 (thoughts of death or self-harm) is not known: ask the patient.",
-    "design §9.17, clinical §3.5",
-)
-_WORSENING = _Rule(
-    "phq9-worsening",
-    Level.URGENT,
-    "worse_business_days",
-    "The PHQ-9 is worse than at baseline or before: call, and look at the treatment plan.",
-    "clinical §2.4, §2.5",
-)
-_CONFUSED = _Rule(
-    "dissociation-at-home",
-    Level.ASAP,
-    "post_discharge_dissociation",
-    "Moderate or strong dissociation or confusion at home, beyond the time in which it is expected: a clinician calls; "
-    "to the emergency department if unsafe.",
-)
-# The matrix counts a severe headache at home among the emergencies, also where the question about those is not "yes".
-_HEADACHE = _Rule(
-    "severe-headache",
-    Level.STAT,
-    "emergency",
-    "Strong headache at home: call now; the patient was told to call 911 if it is very bad.",
-)
-_SIDE_EFFECTS = _Rule(
-    "side-effects",
-    Level.ROUTINE,
-    "wants_call_business_days",
-    "Nausea, dizziness, headache, tiredness or sleepiness that is strong, or moderate and longer than expected: call.",
-)
-# The software never releases the restriction on the patient's word (design §10.5): a nurse decides.
-_DOUBTFUL = _Rule(
-    "driving-doubtful",
-    Level.URGENT,
-    "safety_event",
-    "The patient has not slept, or does not feel clear: a nurse decides about driving and tells the patient.",
-    "design §10.5, clinical §4.4",
-)
-
-# What is acted on wherever it is answered "yes".
-_YES: Final = {
-    "emergency_symptoms": _Rule(
-        "emergency-symptoms",
-        Level.STAT,
-        "emergency",
-        "Chest pain, breathlessness, fainting or severe headache at home: call now; the patient was told to call 911.",
-    ),
-    # Whoever says so is reached as fast as after a high item 9, which asks the same with less haste.
-    "unsafe": _Rule(
-        "unsafe",
-        Level.STAT,
-        "item9_high",
-        "The patient thinks of dying or feels unsafe: a clinician calls and does the C-SSRS.",
-    ),
-    "drove": _Rule(
-        "drove",
-        Level.ASAP,
-        "safety_event",
-        "The patient drove before it was allowed: a nurse calls, incident note.",
-        "clinical §2.5, design §10.4",
-    ),
-    "alcohol": _Rule(
-        "alcohol",
-        Level.ASAP,
-        "safety_event",
-        "The patient had alcohol or sedatives in the first 24 hours: a nurse calls, incident note.",
-        "clinical §2.5, design §10.4",
-    ),
-    "vomiting_3_or_no_fluids": _Rule(
-        "vomiting", Level.URGENT, "vomiting", "Vomited three times or more, or no fluids for 12 hours: call."
-    ),
-    "elevated_mood": _Rule(
-        "elevated-mood",
-        Level.URGENT,
-        "elevated_mood",
-        "Unusually high or racing, with little sleep (a switch to mania?): the prescriber looks.",
-    ),
-    "blood_in_urine": _Rule(
-        "blood-in-urine", Level.URGENT, "blood_in_urine", "Blood in the urine: urinalysis, dose review, urology."
-    ),
-    "feels_worse": _Rule(
-        "feels-worse",
-        Level.URGENT,
-        "worse_business_days",
-        "The patient feels worse than before the infusion: call, and look at the treatment plan.",
-    ),
-    "urinary": _Rule(
-        "urinary",
-        Level.ROUTINE,
-        "urinary",
-        "Passes urine more often, in a hurry or with pain: urinalysis, dose review, urology.",
-    ),
-    "wants_call": _Rule(
-        "wants-call", Level.ROUTINE, "wants_call_business_days", "The patient would like a call.", "clinical §2.5"
-    ),
-}
-
-
 def decide(
     *,
     score: Score | None,
@@ -258,7 +128,7 @@ def decide(
     answer claims to be of the future), on the clinic's ``hours``. A score from before the patient's first plan raises
     nothing (design §9.20). Raises ``MissingZone`` if a time has no offset.
     """
-    rules: list[_Rule] = []
+    rules: list[Rule] = []
     if score is not None and not _before_first_plan(at, history):
         rules += _of_score(score, at, history, policy, hours)
     if check_in is not None:
@@ -289,7 +159,7 @@ def business_deadline(at: datetime, days: int, hours: OpenHours) -> datetime:
     return max(closings.values(), key=utc)
 
 
-def _reason(rule: _Rule, asked: datetime, now: datetime, policy: Policy, hours: OpenHours) -> Reason:
+def _reason(rule: Rule, asked: datetime, now: datetime, policy: Policy, hours: OpenHours) -> Reason:
     allowed: int | timedelta = getattr(policy, rule.deadline)
     deadline = utc(asked) + allowed if isinstance(allowed, timedelta) else business_deadline(asked, allowed, hours)
     due = max(deadline, now, key=utc).astimezone(hours.zone)
@@ -301,13 +171,13 @@ def _before_first_plan(at: datetime, history: History) -> bool:
     return history.first_plan_at is not None and utc(at) < utc(history.first_plan_at)
 
 
-def _of_score(score: Score, at: datetime, history: History, policy: Policy, hours: OpenHours) -> Iterator[_Rule]:
+def _of_score(score: Score, at: datetime, history: History, policy: Policy, hours: OpenHours) -> Iterator[Rule]:
     if not score.item9_known:
-        yield _ITEM9_UNKNOWN
+        yield ITEM9_UNKNOWN
     elif score.item9:
-        yield _ITEM9_LOW if score.item9 == 1 else _ITEM9_HIGH
+        yield ITEM9_LOW if score.item9 == 1 else ITEM9_HIGH
     if _worse(score, at, history, policy, hours):
-        yield _WORSENING
+        yield WORSENING
 
 
 def _worse(score: Score, at: datetime, history: History, policy: Policy, hours: OpenHours) -> bool:
@@ -328,19 +198,19 @@ def _worse(score: Score, at: datetime, history: History, policy: Policy, hours: 
     return bool(assess(points, before, policy, since=start).worsening)
 
 
-def _of_check_in(given: CheckIn, at: datetime, history: History, policy: Policy) -> Iterator[_Rule]:
-    yield from (rule for name, rule in _YES.items() if getattr(given, name))
+def _of_check_in(given: CheckIn, at: datetime, history: History, policy: Policy) -> Iterator[Rule]:
+    yield from (rule for name, rule in YES.items() if getattr(given, name))
     since = _since_infusion(at, history)
     # Without a known infusion nothing shows that it is still expected.
     unexpected = since is None or since > policy.dissociation_expected_for
     if unexpected and max(given.severity("dissociation"), given.severity("confusion")) >= _MODERATE:
-        yield _CONFUSED
+        yield CONFUSED
     if given.headache == _STRONG and not given.emergency_symptoms:
-        yield _HEADACHE
+        yield HEADACHE
     if _beyond_expected(given, since, policy):
-        yield _SIDE_EFFECTS
+        yield SIDE_EFFECTS
     if given.slept is False or given.feels_clear is False:
-        yield _DOUBTFUL
+        yield DOUBTFUL
 
 
 def _since_infusion(at: datetime, history: History) -> timedelta | None:

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from fhir_aftercare.care.escalation import Level, Reason, business_deadline
+from fhir_aftercare.care.escalation import Reason, business_deadline
+from fhir_aftercare.care.escalation_rules import Level
 from fhir_aftercare.care.timing import local, require_aware, utc
 from fhir_aftercare.errors import InvalidInput
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from fhir_aftercare.care.escalation import Level
+from fhir_aftercare.care.escalation_rules import Level
 from fhir_aftercare.care.timing import local
 from fhir_aftercare.care.worklist import (
     GROUPS,
