@@ -16,6 +16,7 @@
     ├── ConfigFault             settings are wrong                         500 / exception
     ├── StoreUnavailable        our own database does not answer           503 / transient   (store/faults.py)
     ├── HttpFault               the request itself cannot be used          4xx               (api/faults.py)
+    ├── SmartFault              a launch or a token cannot be used         4xx, 502          (smart/faults.py)
     └── FhirServerError         the FHIR server, or the way to it          502 / exception
         ├── FhirUnreachable     no answer, nothing was sent                503 / transient
         ├── FhirTimeout         no answer in time, outcome unknown         504 / timeout
