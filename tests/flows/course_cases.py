@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from facts import with_action
 from fhir_aftercare.care.timing import local, utc
 from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.flows.discharge import DischargeRequest, discharge
@@ -16,6 +18,7 @@ from world import END, NEW_YORK
 if TYPE_CHECKING:
     from datetime import date, datetime
 
+    from fhir_aftercare.fhir.definitions import Protocol
     from fhir_aftercare.flows.discharge import Discharged
     from fhir_aftercare.flows.receive_response import Received
     from world import World
@@ -118,3 +121,21 @@ def business(task: Resource) -> str:
 async def plan_of(world: World, reference: str | None) -> Resource:
     assert reference is not None
     return await world.server.client().read(*reference.split("/"))
+
+
+def changed_protocol(protocol: Protocol, *, with_old: bool = True) -> Protocol:
+    """Give the protocol with a new version of the course, whose weekly PHQ-9 begins on day 5; the old one beside it."""
+    old = protocol.course
+    action = next(each for each in old.actions if each.id == "phq-9-weekly")
+    related = tuple(
+        replace(
+            each,
+            low=each.low and replace(each.low, value=each.low.value - 2),
+            target=replace(each.target, value=each.target.value - 2),
+        )
+        for each in action.related
+    )
+    edited = with_action(protocol, old, "phq-9-weekly", related=related).plans[old.canonical]
+    new = replace(edited, version="2.0.0")
+    plans = {name: plan for name, plan in protocol.plans.items() if with_old or name != old.canonical}
+    return replace(protocol, plans={**plans, new.canonical: new})

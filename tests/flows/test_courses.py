@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from facts import CLINIC, IDENTIFIERS, PROTOCOL
@@ -358,7 +358,12 @@ events = st.lists(st.tuples(hours, st.sampled_from(["infusion", "form", "score",
 starts = st.integers(0, 364 * 24 * 60).map(lambda late: local(utc(END) + timedelta(minutes=late), NEW_YORK))
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow],
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+)
 @given(starts, events)
 def test_whatever_happens_no_form_comes_within_five_days_of_another_or_of_an_answer(
     first: datetime, events: list[tuple[int, str]]

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from facts import with_action
 from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.flows.discharge import DischargeRequest, discharge
 from fhir_aftercare.flows.move_task import MoveRequest, move_task
 from fhir_aftercare.flows.open_chart import open_chart
 from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
 from fhir_aftercare.flows.tend_plans import preview_tending, tend_plans
+from fhir_aftercare.flows.untaken_task import PASSED_ON
 from flows.cases import check_in, of_patient, only, phq9, with_code
 from flows.course_cases import (
     WELL,
@@ -24,6 +25,7 @@ from flows.course_cases import (
     answer,
     answer_check_ins,
     business,
+    changed_protocol,
     days,
     ehr_score,
     forms,
@@ -35,7 +37,6 @@ from hapi_validation import faults
 from world import END, NEW_YORK, START, make_world
 
 if TYPE_CHECKING:
-    from fhir_aftercare.fhir.definitions import Protocol
     from fhir_aftercare.flows.tend_plans import Tended
     from servers import Server
     from world import World
@@ -125,7 +126,8 @@ async def test_a_preview_is_the_bundle_and_writes_nothing(world: World) -> None:
     assert "entry" not in await preview_tending(world.context, patient)
 
 
-async def test_one_provenance_names_the_protocol_and_the_software(world: World) -> None:
+async def test_one_provenance_names_the_protocol_and_the_software(small_world: World) -> None:
+    world = small_world
     patient = await world.patient()
     await infusion(world, patient)
     done = await looked(world, patient, after(8))
@@ -195,7 +197,8 @@ async def test_an_answer_leaves_the_next_forms_asked_and_what_is_too_near_is_not
     assert not (await tend_plans(world.context, patient)).superseded
 
 
-async def test_an_answer_on_its_day_changes_nothing_for_the_next(world: World) -> None:
+async def test_an_answer_on_its_day_changes_nothing_for_the_next(small_world: World) -> None:
+    world = small_world
     patient = await world.patient()
     await infusion(world, patient)
     await answer(world, patient, after(7))
@@ -242,7 +245,8 @@ async def test_work_of_staff_that_expires_undone_has_failed_and_keeps_the_plan_o
     assert (closed.changed, closed.needs_clinician) == (False, ())
 
 
-async def test_9_18_nothing_of_staffs_fails_before_they_had_one_open_hour(world: World) -> None:
+async def test_9_18_nothing_of_staffs_fails_before_they_had_one_open_hour(small_world: World) -> None:
+    world = small_world
     friday = datetime(2026, 9, 18, 16, 10, tzinfo=NEW_YORK)
     patient = await world.patient()
     await infusion(world, patient, friday, escort=None)  # the clinic closes at 18:00, the patient left at 17:40
@@ -261,7 +265,8 @@ async def test_9_18_nothing_of_staffs_fails_before_they_had_one_open_hour(world:
         assert f"Task/{call['id']}" in (await looked(world, patient, monday + left)).failed
 
 
-async def test_who_takes_a_call_on_at_the_last_moment_keeps_it_for_an_open_hour(world: World) -> None:
+async def test_who_takes_a_call_on_at_the_last_moment_keeps_it_for_an_open_hour(small_world: World) -> None:
+    world = small_world
     patient = await world.patient()
     await infusion(world, patient)
     call = await task_of(world, patient, terms.FOLLOW_UP_CALL)
@@ -338,7 +343,8 @@ async def test_three_days_after_they_were_asked_one_call_is_about_all_unanswered
     assert not (await looked(world, patient, after(10, 9))).changed
 
 
-async def test_the_call_is_due_in_two_business_days_and_takes_up_what_comes_later(world: World) -> None:
+async def test_the_call_is_due_in_two_business_days_and_takes_up_what_comes_later(small_world: World) -> None:
+    world = small_world
     patient = await world.patient()
     await infusion(world, patient)
     await answer_check_ins(world, patient)
@@ -356,7 +362,8 @@ async def test_the_call_is_due_in_two_business_days_and_takes_up_what_comes_late
     assert not (await looked(world, patient, after(17, 9))).changed
 
 
-async def test_after_a_call_was_made_only_what_is_new_makes_another(world: World) -> None:
+async def test_after_a_call_was_made_only_what_is_new_makes_another(small_world: World) -> None:
+    world = small_world
     patient = await world.patient()
     await infusion(world, patient)
     await answer_check_ins(world, patient)
@@ -446,24 +453,26 @@ async def test_the_plan_of_an_infusion_ends_when_all_of_it_has(world: World) -> 
     assert not (await looked(world, patient, after(7))).changed
 
 
-async def test_a_course_ends_half_a_year_after_its_last_infusion_and_not_while_forms_are_coming(
+async def test_a_course_ends_when_no_infusion_can_join_it_and_not_while_forms_are_coming(
     small_world: World,
 ) -> None:
     world = small_world
     patient = await world.patient()
     made = await infusion(world, patient)
     await do_everything(world, patient)
-    for day in range(7, 184, 5):
+    for day in range(7, 198, 7):
         done = await looked(world, patient, after(day))
         assert made.course not in done.completed
         if done.call is not None and (await plan_of(world, done.call))["status"] == "requested":
             await move_task(world.context, MoveRequest(done.call, "decline", person=world.nurse))
     asked = await forms(world, patient)
     assert days(asked) == [7, 14, 21, 28, 56, 84, 112, 140, 168]
-    done = await looked(world, patient, after(184))
+    done = await looked(world, patient, after(198))  # also an infusion that is told late may join it
     assert done.completed == (made.course,)
     assert (await plan_of(world, made.course))["status"] == "completed"
-    assert not (await looked(world, patient, after(185))).changed
+    assert not (await looked(world, patient, after(199))).changed
+    world.context = replace(world.context, protocol=changed_protocol(world.context.protocol, with_old=False))
+    assert (await looked(world, patient, after(199))).unchanged == ()  # it has nothing to do with it any more
 
 
 async def test_a_course_whose_infusion_waits_for_a_clinician_goes_on(small_world: World) -> None:
@@ -492,24 +501,6 @@ async def test_a_plan_of_which_all_was_taken_back_is_revoked(small_world: World)
 
 
 # --- a changed protocol leaves running plans on their version (fhir-model §1.6) ---------------------------------------
-def changed_protocol(protocol: Protocol, *, with_old: bool = True) -> Protocol:
-    """Give the protocol with a new version of the course, whose weekly PHQ-9 begins on day 5; the old one beside it."""
-    old = protocol.course
-    action = next(each for each in old.actions if each.id == "phq-9-weekly")
-    related = tuple(
-        replace(
-            each,
-            low=each.low and replace(each.low, value=each.low.value - 2),
-            target=replace(each.target, value=each.target.value - 2),
-        )
-        for each in action.related
-    )
-    edited = with_action(protocol, old, "phq-9-weekly", related=related).plans[old.canonical]
-    new = replace(edited, version="2.0.0")
-    plans = {name: plan for name, plan in protocol.plans.items() if with_old or name != old.canonical}
-    return replace(protocol, plans={**plans, new.canonical: new})
-
-
 async def test_a_running_course_keeps_the_version_it_was_made_with(world: World) -> None:
     patient, other = await world.patient(), await world.patient("Chen")
     await infusion(world, patient)
@@ -582,3 +573,98 @@ async def test_everything_a_look_writes_is_valid(validator: Server) -> None:
             written += await client.history(type_, each["id"])
             written += (await client.search_all("Provenance", {"target": f"{type_}/{each['id']}"})).matches
     assert {f"{each['resourceType']}: {fault}" for each in written for fault in await faults(validator, each)} == set()
+
+
+# --- pressing work that nobody took (clinical §2.5, design §10.4) -----------------------------------------------------
+async def on_call(world: World) -> str:
+    """Let the clinic have somebody on call, and give who that is."""
+    role = await world.server.client().create(
+        {"resourceType": "PractitionerRole", "practitioner": {"reference": world.nurse}}
+    )
+    reference = f"PractitionerRole/{role['id']}"
+    owners = replace(world.context.clinic.owners, on_call=reference)
+    world.context = replace(world.context, clinic=replace(world.context.clinic, owners=owners))
+    return reference
+
+
+async def suicidal_answer(world: World, patient: str, at: datetime) -> Resource:
+    """Let the patient answer item 9 with "nearly every day", and give the Task of whoever must call within the hour."""
+    received = await answer(world, patient, at, (1, 1, 1, 1, 1, 1, 1, 0, 3))
+    assert received.review is not None
+    return await plan_of(world, received.review)
+
+
+async def test_a_stat_task_that_nobody_took_by_its_deadline_passes_to_whom_the_clinic_has_on_call(world: World) -> None:
+    second = await on_call(world)
+    patient = await world.patient()
+    await infusion(world, patient)
+    task = await suicidal_answer(world, patient, after(7, 10))
+    before = await looked(world, patient, after(7, 10) + timedelta(minutes=59))
+    assert (before.passed_on, before.untaken) == ((), ())
+    done = await looked(world, patient, after(7, 11))
+    assert done.passed_on == (f"Task/{task['id']}",)
+    passed = await plan_of(world, f"Task/{task['id']}")
+    assert passed["owner"]["reference"] == second
+    assert [each["text"] for each in passed["note"]] == [PASSED_ON]
+    for name in ("status", "businessStatus", "priority", "restriction", "input"):
+        assert passed.get(name) == task.get(name), name
+    later = await looked(world, patient, after(7, 12))
+    assert (later.changed, later.passed_on, later.untaken) == (False, (), (f"Task/{task['id']}",))
+
+
+async def test_it_passes_on_once_and_whoever_gives_it_to_another_then_has_decided(small_world: World) -> None:
+    world = small_world
+    await on_call(world)
+    patient = await world.patient()
+    await infusion(world, patient)
+    task = f"Task/{(await suicidal_answer(world, patient, after(7, 10)))['id']}"
+    await looked(world, patient, after(7, 11))
+    await move_task(world.context, MoveRequest(task, "reassign", person=world.nurse, owner=world.nurse))
+    done = await looked(world, patient, after(8))
+    assert (task in done.untaken, done.passed_on) == (True, ())
+    assert (await plan_of(world, task))["owner"]["reference"] == world.nurse
+
+
+async def test_who_has_taken_it_keeps_it_and_who_gave_it_back_does_not(small_world: World) -> None:
+    world = small_world
+    second = await on_call(world)
+    patient = await world.patient()
+    await infusion(world, patient)
+    task = f"Task/{(await suicidal_answer(world, patient, after(7, 10)))['id']}"
+    await move_task(world.context, MoveRequest(task, "claim", person=world.nurse))
+    kept = await looked(world, patient, after(7, 12))
+    assert (kept.passed_on, kept.untaken) == ((), ())
+    await move_task(world.context, MoveRequest(task, "release", person=world.nurse))
+    assert (await looked(world, patient, after(7, 13))).passed_on == (task,)
+    assert (await plan_of(world, task))["owner"]["reference"] == second
+
+
+async def test_a_clinic_without_anybody_on_call_is_told_what_nobody_took(small_world: World) -> None:
+    world = small_world
+    patient = await world.patient()
+    await infusion(world, patient)
+    task = await suicidal_answer(world, patient, after(7, 10))
+    done = await looked(world, patient, after(7, 12))
+    assert (done.passed_on, done.untaken) == ((), (f"Task/{task['id']}",))
+    assert await plan_of(world, f"Task/{task['id']}") == task
+
+
+async def test_work_that_belongs_to_no_plan_passes_on_too(small_world: World) -> None:
+    """That no plan could be made is the most pressing of all (design §10.8)."""
+    world = small_world
+    await on_call(world)
+    patient = await world.patient()
+    encounter = await world.encounter(patient)
+    plan = world.context.protocol.infusion
+    broken = replace(plan, actions=tuple(replace(each, definition=None) for each in plan.actions))
+    protocol = replace(world.context.protocol, plans={**world.context.protocol.plans, plan.canonical: broken})
+    world.clock.move_to(END + timedelta(minutes=90))
+    with pytest.raises(ProtocolFault):
+        await discharge(
+            replace(world.context, protocol=protocol),
+            DischargeRequest(patient, encounter, END + timedelta(minutes=90), start=START, end=END),
+        )
+    task = await task_of(world, patient, terms.AFTERCARE_FAILED)
+    done = await looked(world, patient, after(1))
+    assert done.passed_on == (f"Task/{task['id']}",)
+    assert not (await looked(world, patient, after(1))).changed

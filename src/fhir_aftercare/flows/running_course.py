@@ -125,11 +125,11 @@ class RunningCourse:
 
     @property
     def may_be_joined(self) -> bool:
-        """Whether another infusion would still be part of it (design §9.3)."""
+        """Whether another infusion may still become part of it (design §9.3), also one that is known late."""
         if not self.infusions:
             return True
         policy, now = self.context.clinic.policy, self.context.clock()
-        return utc(now) - utc(self.infusions[-1].end) <= policy.course_max_gap
+        return utc(now) - utc(self.infusions[-1].end) <= policy.course_max_gap + policy.horizon
 
     def asking(self, joining: Facts | None = None) -> Asking:
         """Give what the course asks, at its distance to all that was asked and answered (clinical §2.3).

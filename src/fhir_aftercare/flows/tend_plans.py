@@ -25,6 +25,7 @@ from fhir_aftercare.flows.settle import preview, settle
 from fhir_aftercare.flows.situation import children, is_task
 from fhir_aftercare.flows.task_facts import is_form, is_ours
 from fhir_aftercare.flows.unanswered_call import call_about_forms
+from fhir_aftercare.flows.untaken_task import pass_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,8 @@ class Tending:
     missed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     call: str | None = None
+    passed_on: list[str] = field(default_factory=list)
+    untaken: list[str] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     awaiting: list[str] = field(default_factory=list)
     completed: list[str] = field(default_factory=list)
@@ -83,6 +86,7 @@ class Tended:
 
     Tasks: ``asked`` are new forms, ``superseded`` forms that are needless now, ``missed`` forms not answered in time,
     ``failed`` work of staff that was not done in time, ``call`` the call about forms if this made or changed one.
+    ``passed_on`` is pressing work that nobody took by its deadline and that is another's now, ``untaken`` that stays.
     Restrictions: ``released`` have ended; ``awaiting`` are over, but a person must say so to the patient.
     Plans: ``completed``, ``revoked``; ``late`` have something open after their end; ``needs_clinician`` are those in
     which something that must be done was not; ``unchanged`` those whose protocol cannot be applied.
@@ -93,6 +97,8 @@ class Tended:
     missed: tuple[str, ...]
     failed: tuple[str, ...]
     call: str | None
+    passed_on: tuple[str, ...]
+    untaken: tuple[str, ...]
     released: tuple[str, ...]
     awaiting: tuple[str, ...]
     completed: tuple[str, ...]
@@ -117,6 +123,8 @@ async def tend_plans(context: ClinicContext, patient: str) -> Tended:
         missed=tuple(found.missed),
         failed=tuple(found.failed),
         call=at(found.call) if found.call else None,
+        passed_on=tuple(found.passed_on),
+        untaken=tuple(found.untaken),
         released=tuple(found.released),
         awaiting=tuple(found.awaiting),
         completed=tuple(found.completed),
@@ -142,7 +150,7 @@ def decide(context: ClinicContext, patient: str, chart: Chart) -> TendDecision:
     """Compare what the plans should be by now with what the chart has. Pure. Raises ``ProtocolFault``."""
     draft = Draft(context, chart, patient)
     tending = tend(draft)
-    draft.sign(tending.policy, person=None)
+    draft.sign(tending.policy or [context.protocol.infusion.canonical], person=None)
     return TendDecision(draft.transaction, tending)
 
 
@@ -163,6 +171,8 @@ def tend(draft: Draft) -> Tending:
     for each in plans:
         _close_windows(here, each.plan, found)
         _end_restrictions(here, each.plan, found)
+    untaken = pass_on(_after(draft))
+    found.passed_on, found.untaken = untaken.passed_on, untaken.waiting
     # The plans of infusions first: those of courses hang on them.
     for each in sorted(plans, key=lambda one: one.course is not None):
         _roll_up(_after(draft), each, found)
@@ -188,7 +198,7 @@ def _after(draft: Draft) -> Draft:
 def _plans(draft: Draft, found: Tending) -> Iterator[_Plan]:
     """Give the plans to tend; everything of their protocol is evaluated before anything is changed."""
     for plan in draft.chart.of("CarePlan"):
-        if plan.get("status") not in _TENDED:
+        if plan.get("status") not in _TENDED or _is_done_with(draft.chart, plan):
             continue
         try:
             if careplan.is_kind(plan, "infusion"):
@@ -200,6 +210,13 @@ def _plans(draft: Draft, found: Tending) -> Iterator[_Plan]:
         except ProtocolFault as fault:
             named = ", ".join(str(each) for each in plan.get("instantiatesCanonical") or ())
             found.unchanged.append(Unchanged(reference_of(plan), named, fault.message))
+
+
+def _is_done_with(chart: Chart, plan: Resource) -> bool:
+    """Tell whether a plan has ended, and all of it: nothing about it can change any more."""
+    there = children(chart, plan)
+    goes_on = any(tasks.is_open(each) if is_task(each) else each.get("status") == "active" for each in there)
+    return plan["status"] == "completed" and not goes_on
 
 
 # --- what is over ----------------------------------------------------------------------------------------------------
