@@ -21,6 +21,8 @@ EXAMPLE_REQUEST: Final = "7d0c1f5e2b9a4c06"
 # Bases that are never raised themselves.
 ABSTRACT: Final = frozenset({AftercareError, errors.FhirServerError, faults.HttpFault})
 
+_APART: Final = "fhir_aftercare.smart."
+
 _EXAMPLES: Final[tuple[AftercareError, ...]] = (
     Unexpected("Something went wrong that nobody foresaw."),
     errors.InvalidInput("The infusion ends before it starts.", where="end"),
@@ -104,8 +106,11 @@ CATALOGUE: Final = {type(example): Entry(type(example), example) for example in 
 
 
 def all_kinds(base: type[AftercareError] = AftercareError) -> Iterator[type[AftercareError]]:
-    """Yield every error class of this package that may be raised (those of modules imported so far)."""
+    """Yield every error class of this package that a route may answer with (those of modules imported so far).
+
+    Not those of ``smart``: that package stands alone, and whoever calls it here says in our words what went wrong.
+    """
     for kind in base.__subclasses__():
-        if kind.__module__.startswith("fhir_aftercare."):
+        if kind.__module__.startswith("fhir_aftercare.") and not kind.__module__.startswith(_APART):
             yield from () if kind in ABSTRACT else (kind,)
             yield from all_kinds(kind)
