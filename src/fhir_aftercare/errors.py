@@ -14,7 +14,8 @@
     ├── ProtocolFault           the protocol cannot be applied             500 / exception
     ├── CheckFailed             we refuse to send what we built            500 / invariant
     ├── ConfigFault             settings are wrong                         500 / exception
-    ├── StoreUnavailable        our own database does not answer           503 / transient   (store/faults.py)
+    ├── StoreUnavailable        our own database does not answer           503 / transient
+    ├── NotYet                  work that must wait for its time           503 / transient   (work/faults.py)
     ├── HttpFault               the request itself cannot be used          4xx               (api/faults.py)
     ├── SmartFault              a launch or a token cannot be used         4xx, 502          (smart/faults.py)
     └── FhirServerError         the FHIR server, or the way to it          502 / exception
@@ -268,3 +269,10 @@ class FhirBroken(FhirServerError):
 
     code, status, issue = "fhir-broken", 502, "exception"
     default_remedy = "Look at the FHIR server's log; the call may be repeated."
+
+
+class StoreUnavailable(AftercareError):
+    """The service's own database does not answer."""
+
+    code, status, issue = "store-unavailable", 503, "transient"
+    default_remedy = "Check the database named by AFTERCARE_DATABASE_URL; the call may be repeated."

@@ -309,6 +309,14 @@ class TestRefusals:
         with pytest.raises(FhirRejected):
             await fhir_client.create(task("https://elsewhere.example/fhir/Patient/1"))
 
+    async def test_what_names_a_person_is_searched_for_without_standing_in_a_url(self, fhir_client: FhirClient) -> None:
+        value = f"mrn {uuid.uuid4()}"
+        stored, _ = identified({"resourceType": "Patient"}, value)
+        made = await fhir_client.create(stored)
+        found = await fhir_client.find("Patient", {"identifier": f"{SYSTEM}|{value}"})
+        assert [each["id"] for each in found] == [made["id"]]
+        assert await fhir_client.find("Patient", {"identifier": f"{SYSTEM}|{value} of nobody"}) == []
+
     async def test_an_unknown_search_parameter(self, fhir_client: FhirClient) -> None:
         with pytest.raises(FhirRejected):
             await fhir_client.search_bundle("Task", {"nonsense": "1"})

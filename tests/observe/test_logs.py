@@ -21,11 +21,10 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from fhir_aftercare.api.app import Machinery, make_app
-from fhir_aftercare.errors import FhirTimeout
+from fhir_aftercare.errors import FhirTimeout, StoreUnavailable
 from fhir_aftercare.observe.logs import configure
 from fhir_aftercare.observe.redaction import ALLOWED, MASK, describe, redact
 from fhir_aftercare.store.database import Database
-from fhir_aftercare.store.faults import StoreUnavailable
 from fhir_aftercare.store.schema import idempotency_keys
 
 if TYPE_CHECKING:

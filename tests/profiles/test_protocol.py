@@ -24,7 +24,14 @@ ACTIONS = [*INFUSION.values(), *COURSE.values()]
 SCORED = [terms.QUESTIONNAIRE_PHQ9, terms.QUESTIONNAIRE_GAD7]
 CHECK_INS = [url for url in FORMS if url not in SCORED]
 # Made by the software when answers or records call for them, not by a plan.
-RAISED = {"clinical-review", "booster-review", "inform-patient", "confirm-infusion-end", "unanswered-form-call"}
+RAISED = {
+    "clinical-review",
+    "booster-review",
+    "inform-patient",
+    "confirm-infusion-end",
+    "confirm-discharge",
+    "unanswered-form-call",
+}
 
 
 def extensions(element: dict[str, Any], url: str) -> list[dict[str, Any]]:

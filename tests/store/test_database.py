@@ -14,9 +14,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import insert, inspect, select, text
 
-from fhir_aftercare.errors import ConfigFault, MissingZone
+from fhir_aftercare.errors import ConfigFault, MissingZone, StoreUnavailable
 from fhir_aftercare.store.database import Database, default_url
-from fhir_aftercare.store.faults import StoreUnavailable
 from fhir_aftercare.store.schema import idempotency_keys, metadata
 from servers import free_port
 

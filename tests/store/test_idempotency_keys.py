@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from fhir_aftercare.errors import ConfigFault
+from fhir_aftercare.errors import ConfigFault, StoreUnavailable
 from fhir_aftercare.store.database import Database
-from fhir_aftercare.store.faults import StoreUnavailable
 from fhir_aftercare.store.idempotency import IdempotencyKeys, Outcome, fingerprint, key_id, purging
 from fhir_aftercare.store.schema import idempotency_keys
 

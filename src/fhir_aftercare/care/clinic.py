@@ -39,6 +39,7 @@ class Clinic:
     patient's chart or the call names another. ``call_hours`` is when staff make and answer calls. ``drug_record`` is
     what is written where nobody else records the drug (design §9.4). ``ketamine_codes`` and ``infusion_encounters`` are
     (system, code) pairs beyond the standard codes: by them an encounter is known to be an infusion (design §9.1).
+    ``organizations`` are those whose visits are this clinic's, where it shares a FHIR server; empty: all of them.
     ``policy_hash`` tells under which settings something was written.
     """
 
@@ -55,6 +56,7 @@ class Clinic:
     drug_record: DrugRecord = "medication-administration"
     ketamine_codes: frozenset[tuple[str, str]] = frozenset()
     infusion_encounters: frozenset[tuple[str, str]] = frozenset()
+    organizations: frozenset[str] = frozenset()
     policy_hash: str = ""
 
     def owner(self, role: Role, patient: str) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 _UNCACHED: Final = {"Cache-Control": "no-cache"}
 # Without it some servers ignore a parameter they do not know, and answer with everybody's resources.
 _STRICT: Final = {**_UNCACHED, "Prefer": "handling=strict"}
+_FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _WHOLE: Final = {**_UNCACHED, "Prefer": "return=representation"}
 
 
@@ -165,6 +166,16 @@ class FhirClient:
                 break
             {"match": found.matches, "include": found.included, "outcome": found.outcomes}[mode].append(resource)
         return found
+
+    async def find(self, type_: str, params: Params) -> list[Resource]:
+        """Give the matches on the first page of a search whose values must stand in no URL: those that name a person.
+
+        A POST to ``_search``; the server's own links are not followed, since they may hold what was asked for.
+        """
+        content = urls.query(type_, params).partition("?")[2].encode()
+        call = Call("POST", urls.path(type_, "_search"), "search", type_, Repeat.READS, {**_STRICT, **_FORM}, content)
+        bundle = (await self._transport.send(call)).resource()
+        return [each for mode, each in Pages(type_, self._transport.inside).entries(bundle) if mode == "match"]
 
     async def _walk(self, type_: str, bundle: Resource) -> AsyncIterator[tuple[Mode, Resource]]:
         pages, current = Pages(type_, self._transport.inside), self._transport.absolute(type_)

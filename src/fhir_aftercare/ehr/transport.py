@@ -170,7 +170,7 @@ class Transport:
         says = f"{call.method} {call.resource_type}"
         headers = {**outgoing_headers.get(), "Accept": FHIR_JSON, **call.headers}
         if call.content is not None:
-            headers["Content-Type"] = FHIR_JSON
+            headers.setdefault("Content-Type", FHIR_JSON)
         if token:
             headers["Authorization"] = f"Bearer {token}"
         request = self._http.build_request(

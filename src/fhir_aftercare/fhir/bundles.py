@@ -44,10 +44,14 @@ class Places:
 
 @dataclass(slots=True)
 class Transaction:
-    """What one decision writes. ``existing`` are the versions that its updates replace, by ``Type/id``."""
+    """What one decision writes. ``existing`` are the versions that its updates replace, by ``Type/id``.
+
+    ``merged`` maps a patient's record to the one that replaced it, where this is about both.
+    """
 
     entries: list[Resource] = field(default_factory=list)
     existing: dict[str, Resource] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
     _shared: set[str] = field(default_factory=set)
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from pydantic import ValidationError
@@ -40,11 +41,14 @@ _URN: Final = re.compile(r"urn:uuid:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ETAG: Final = re.compile(r'W/"([^"]+)"')
 
 
-def check_bundle(bundle: Resource, existing: Mapping[str, Resource]) -> None:
+def check_bundle(
+    bundle: Resource, existing: Mapping[str, Resource], merged: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Check a transaction of conditional creates (POST) and guarded updates (PUT), in plain FHIR JSON.
 
     ``existing`` maps ``Type/id`` to the version read, for every PUT. A fault that this version has already is not ours
-    to refuse. Raises ``CheckFailed``; ``where`` names every place, such as ``entry[3].Task.status``.
+    to refuse. ``merged`` maps a patient's record (``Patient/7``) to the one that replaced it: they are one person.
+    Raises ``CheckFailed``; ``where`` names every place, such as ``entry[3].Task.status``.
     """
     entries = bundle.get("entry")
     if bundle.get("resourceType") != "Bundle" or bundle.get("type") != "transaction" or not isinstance(entries, list):
@@ -52,7 +56,7 @@ def check_bundle(bundle: Resource, existing: Mapping[str, Resource]) -> None:
     if not all(isinstance(part, dict) for entry in entries for part in _parts(entry)):
         raise CheckFailed("Every entry has a resource and a request.", where="Bundle.entry")
     urns = {entry["fullUrl"]: str(entry["resource"].get("resourceType")) for entry in entries if _is_urn(entry)}
-    found = [*_of_bundle(entries, existing)]
+    found = [*_of_bundle(entries, existing, merged)]
     for index, entry in enumerate(entries):
         before = _before(entry, existing)
         within = [*_of_request(entry, before), *_fresh(entry["resource"], before, urns)]
@@ -120,7 +124,9 @@ def _of_move(resource: Resource, before: Resource) -> Iterator[Fault]:
 
 
 # --- the Bundle and its requests -------------------------------------------------------------------------------------
-def _of_bundle(entries: Sequence[Resource], existing: Mapping[str, Resource]) -> Iterator[Fault]:
+def _of_bundle(
+    entries: Sequence[Resource], existing: Mapping[str, Resource], merged: Mapping[str, str]
+) -> Iterator[Fault]:
     """No two entries may be one; all is about one patient, who was the patient before."""
     full_urls = Counter(str(entry["fullUrl"]) for entry in entries if "fullUrl" in entry)
     targets = Counter(_target(entry) for entry in entries)
@@ -132,6 +138,7 @@ def _of_bundle(entries: Sequence[Resource], existing: Mapping[str, Resource]) ->
             yield Fault(f"entry[{index}].request", "writes what another entry writes")
         for each in (_before(entry, existing), entry["resource"]):
             place, about = _patient_of(each or {})
+            about = merged.get(about, about) if about is not None else None
             patient = patient or about
             if about is not None and about != patient:
                 yield Fault(f"entry[{index}].{place}", "is another patient than that of the other entries or before")

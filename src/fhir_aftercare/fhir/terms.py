@@ -183,6 +183,7 @@ SDC_QUESTIONNAIRE = Code(SDC_TEMP, "questionnaire")
 SDC_RESPONSE = Code(SDC_TEMP, "questionnaire-response")
 ANCHOR = local("anchor", "Anchor of the protocol's times")
 AFTERCARE_FAILED = local("aftercare-not-created", "Aftercare could not be created")
+CONFIRM_DISCHARGE = local("confirm-discharge", "Confirm whether the patient was discharged")
 CONFIRM_END = local("confirm-infusion-end", "Confirm when the infusion ended")
 INFORM_PATIENT = local("inform-patient", "Tell the patient what has changed")
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from fhir_aftercare.care.clinic import Clinic
     from fhir_aftercare.ehr.answers import BatchAnswer
     from fhir_aftercare.ehr.client import FhirClient
     from fhir_aftercare.errors import AftercareError
@@ -89,7 +90,11 @@ def encounter_sections(encounter: str) -> list[Section]:
     e = _q(encounter)
     return [
         Section("encounter", "Encounter", e),
-        Section("drug records", "MedicationAdministration", f"MedicationAdministration?context={e}&{_PAGE}"),
+        Section(
+            "drug records",
+            "MedicationAdministration",
+            f"MedicationAdministration?context={e}&_include=MedicationAdministration:medication&{_PAGE}",
+        ),
         Section("procedures", "Procedure", f"Procedure?encounter={e}&{_PAGE}"),
         Section("observations", "Observation", f"Observation?encounter={e}&{_PAGE}"),
     ]
@@ -208,6 +213,15 @@ def refers_to(reference: Mapping[str, Any] | None, resource: Resource) -> bool:
     target = f"{resource['resourceType']}/{resource['id']}"
     given = str((reference or {}).get("reference", "")).split("/_history/")[0]
     return given == target or given.endswith("/" + target)
+
+
+def check_clinic(chart: Chart, clinic: Clinic) -> Chart:
+    """Give the chart if its encounter is the clinic's. Raises ``WrongSubject`` if it is another's on this server."""
+    if chart.encounter is not None and clinic.organizations:
+        provider = str((chart.encounter.get("serviceProvider") or {}).get("reference", ""))
+        if not any(provider == each or provider.endswith(f"/{each}") for each in clinic.organizations):
+            raise WrongSubject("The encounter is another clinic's.", where="encounter")
+    return chart
 
 
 def require(chart: Chart) -> Chart:

@@ -28,14 +28,12 @@ from fhir_aftercare.flows.chart import (
     patient_section,
     person_sections,
     plan_sections,
-    read_chart,
     recent_observations,
-    require,
     score_section,
 )
 from fhir_aftercare.flows.draft import Draft
 from fhir_aftercare.flows.failure import protocol_failed
-from fhir_aftercare.flows.settle import preview, settle
+from fhir_aftercare.flows.settle import preview, read_whole, settle
 from fhir_aftercare.flows.situation import (
     administrations,
     age_at,
@@ -161,7 +159,7 @@ async def preview_discharge(context: ClinicContext, request: DischargeRequest) -
 async def readiness(context: ClinicContext, request: DischargeRequest) -> Panel:
     """Give the readiness panel as it stands at ``left_at``; nothing is written. Raises what reading raises."""
     _check(context, request)
-    chart = require(await read_chart(context.fhir, sections(context, request)))
+    chart = await read_whole(context, sections(context, request))
     return _look(context, request, chart).panel
 
 

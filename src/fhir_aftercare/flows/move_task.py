@@ -38,8 +38,10 @@ from fhir_aftercare.flows.call_attempt import (
 )
 from fhir_aftercare.flows.chart import Section, patient_section, plan_sections, review_section
 from fhir_aftercare.flows.draft import Draft, reference_of
+from fhir_aftercare.flows.hold_plan import go_on, is_confirmation
 from fhir_aftercare.flows.move_request import FAIL_REASONS, MoveRequest, check_request
 from fhir_aftercare.flows.settle import settle
+from fhir_aftercare.flows.situation import children
 from fhir_aftercare.flows.task_facts import (
     Move,
     attempts_of,
@@ -105,7 +107,7 @@ async def move_task(context: ClinicContext, request: MoveRequest) -> Moved:
     task, patient = await _read(context, request)
     attempt = len(attempts_of(await _as_seen(context, request, task))) + 1
     settled = await settle(
-        context, patient, sections(request, patient), lambda chart: decide(context, request, chart, attempt)
+        context, patient, sections(request, task, patient), lambda chart: decide(context, request, chart, attempt)
     )
     decision, at = settled.decision, settled.reference
     return Moved(
@@ -148,13 +150,15 @@ async def _as_seen(context: ClinicContext, request: MoveRequest, task: Resource)
         return task
 
 
-def sections(request: MoveRequest, patient: str) -> list[Section]:
+def sections(request: MoveRequest, task: Resource, patient: str) -> list[Section]:
     """Give what is read for it, in one batch."""
     found = [patient_section(patient), Section("task", "Task", request.task)]
     if request.move == "attempt":
         found.append(Section("attempts", "Communication", f"Communication?part-of={request.task}&_count=200"))
     if request.outcome == NO_ANSWER or request.reason == "unreachable":
         found += [*plan_sections(patient), review_section(patient)]
+    elif request.move == "complete" and is_confirmation(task):
+        found += plan_sections(patient)
     return found
 
 
@@ -248,6 +252,10 @@ def _complete(draft: Draft, request: MoveRequest, task: Resource) -> MoveDecisio
     outputs = [tasks.text_input(terms.OUTPUT_OUTCOME, request.outcome)] if request.outcome else []
     business = REACHED if business_of(task) == REACHED else "confirmed"
     found = tasks.moved(task, "completed", business, at=draft.now, outputs=outputs)
+    if is_confirmation(task):  # the patient has left: what was held goes on
+        for plan in draft.chart.of("CarePlan"):
+            if task in children(draft.chart, plan):
+                go_on(draft, plan)
     return MoveDecision(draft.transaction, _taken_over(found, request))
 
 

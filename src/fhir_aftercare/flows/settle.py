@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from fhir_aftercare.errors import FhirServerError, FhirStale, FhirTimeout, Stale
 from fhir_aftercare.fhir.check import check_bundle
-from fhir_aftercare.flows.chart import Chart, read_chart, require
+from fhir_aftercare.flows.chart import Chart, check_clinic, read_chart, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,6 +61,11 @@ class Settled(Generic[D]):
         return self.references.get(given) or given
 
 
+async def read_whole(context: ClinicContext, sections: Sequence[Section]) -> Chart:
+    """Give a chart to decide on: whole, and of an encounter of this clinic. Raises what reading raises."""
+    return check_clinic(require(await read_chart(context.fhir, sections)), context.clinic)
+
+
 async def preview(
     context: ClinicContext, sections: Sequence[Section], decide: Callable[[Chart], Decision]
 ) -> dict[str, Any]:
@@ -68,11 +73,11 @@ async def preview(
 
     Without entries if nothing would be (FHIR knows no empty list).
     """
-    decision = decide(require(await read_chart(context.fhir, sections)))
+    decision = decide(await read_whole(context, sections))
     bundle = decision.transaction.bundle()
     if decision.transaction.empty:
         return {name: value for name, value in bundle.items() if name != "entry"}
-    check_bundle(bundle, decision.transaction.existing)
+    check_bundle(bundle, decision.transaction.existing, decision.transaction.merged)
     return bundle
 
 
@@ -91,7 +96,7 @@ async def settle(
         for attempt in range(ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, _JITTER * 2**attempt))  # noqa: S311 - jitter, not a secret
-            chart = require(await read_chart(context.fhir, sections))
+            chart = await read_whole(context, sections)
             try:
                 decision = decide(chart)
             except TornChart:
@@ -99,7 +104,7 @@ async def settle(
             if decision.transaction.empty:
                 return Settled(decision, chart, references, lost)
             bundle = decision.transaction.bundle()
-            check_bundle(bundle, decision.transaction.existing)
+            check_bundle(bundle, decision.transaction.existing, decision.transaction.merged)
             try:
                 answer = await context.fhir.transaction(bundle)
             except (FhirStale, FhirTimeout) as error:

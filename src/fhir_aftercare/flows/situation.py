@@ -45,9 +45,9 @@ def find_episode(
     Raises ``WrongSubject`` if the id of an infusion without encounter is that of another patient's.
     """
     encounter = chart.encounter["id"] if chart.encounter else None
-    if encounter is None and any(not refers_to(each.get("subject"), chart.patient) for each in _drug_records(chart)):
+    if encounter is None and any(not refers_to(each.get("subject"), chart.patient) for each in drug_records(chart)):
         raise WrongSubject("The infusion is another patient's.", where="infusion")
-    starts = [each.start for each in administrations(chart, clinic) if each.status is not InfusionStatus.NOT_DONE]
+    starts = [each.start for each in administrations(chart, clinic) if is_standing(each)]
     moment = start or max(starts, default=None)
     number = episode_number(starts, moment, clinic.policy.episode_gap) if encounter and moment else 1
     episode = Episode.of(clinic.id, encounter, infusion, number)
@@ -63,16 +63,23 @@ def find_episode(
 
 def administrations(chart: Chart, clinic: Clinic) -> list[Administration]:
     """Give the ketamine administrations of the chart's encounter, oldest first."""
-    return sorted(read_administrations(_drug_records(chart), clinic), key=lambda each: each.start)
+    known = [*drug_records(chart), *chart.of("Medication")]
+    return sorted(read_administrations(known, clinic), key=lambda each: each.start)
 
 
-def _drug_records(chart: Chart) -> list[Resource]:
+def drug_records(chart: Chart) -> list[Resource]:
+    """Give what may record that a drug was given."""
     return [*chart.of("MedicationAdministration"), *chart.of("Procedure")]
+
+
+def is_standing(administration: Administration) -> bool:
+    """Tell whether a record says that the drug was given, or is being given."""
+    return administration.status is not InfusionStatus.NOT_DONE
 
 
 def of_episode(all_of_them: Sequence[Administration], number: int, clinic: Clinic) -> list[Administration]:
     """Give the administrations of one episode of the encounter."""
-    given = [each for each in all_of_them if each.status is not InfusionStatus.NOT_DONE]
+    given = [each for each in all_of_them if is_standing(each)]
     starts = [each.start for each in given]
     return [each for each in given if episode_number(starts, each.start, clinic.policy.episode_gap) == number]
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.care.plan import Episode, episode_number
 from fhir_aftercare.errors import NotFound, WrongSubject
 from fhir_aftercare.fhir import careplan, corrections, tasks
 from fhir_aftercare.fhir.findings import read_administrations
 from fhir_aftercare.flows.chart import refers_to
 from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.situation import administrations
+from fhir_aftercare.flows.situation import administrations, is_standing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,7 +127,7 @@ def _candidates(context: ClinicContext, chart: Chart, encounter: str | None, inf
 
 def _given(clinic: Clinic, chart: Chart, record: Resource | None, plan: Resource | None) -> tuple[Administration, ...]:
     """Give the administrations that stand and belong to the same episode as the record or, without one, the plan."""
-    standing = [each for each in administrations(chart, clinic) if each.status is not InfusionStatus.NOT_DONE]
+    standing = [each for each in administrations(chart, clinic) if is_standing(each)]
     at = _time_of(record, plan, clinic)
     if at is None:
         return tuple(standing)

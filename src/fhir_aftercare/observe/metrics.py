@@ -25,7 +25,7 @@ from prometheus_client import (
 from fhir_aftercare.errors import ConfigFault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from fhir_aftercare.ehr.transport import CallRecord
 
@@ -51,6 +51,8 @@ class Metrics:
         self._answers = self._counter("answers", "Questionnaires answered.", "instrument", "outcome")
         self._escalations = self._counter("escalations", "Reasons given to a clinician to look.", "level")
         self._replays = self._counter("idempotent_replays", "Requests recognised as repeated.", "route")
+        self._work = self._counter("work", "Durable work ended, by what became of it.", "job", "outcome")
+        self._items = Gauge("aftercare_work_items", "Durable work by state.", ["state"], registry=self.registry)
         self._clinics = Gauge("aftercare_clinics", "Clinics by state.", ["state"], registry=self.registry)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -77,6 +79,15 @@ class Metrics:
     def escalation(self, level: str) -> None:
         """Count one reason for a clinician to look; ``level`` is a FHIR priority."""
         self._escalations.labels(_word(level)).inc()
+
+    def worked(self, job: str, outcome: str) -> None:
+        """Count one piece of durable work that came to an end; ``outcome`` is the job's word, or an error's code."""
+        self._work.labels(_word(job), _word(outcome)).inc()
+
+    def work(self, counts: Mapping[str, int]) -> None:
+        """Set how much durable work waits, runs and was refused."""
+        for state, count in counts.items():
+            self._items.labels(_word(state)).set(count)
 
     def replayed(self, route: str) -> None:
         """Count one repeated request; ``route`` is a path template."""

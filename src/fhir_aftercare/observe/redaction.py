@@ -25,6 +25,7 @@ ALLOWED: Final = frozenset(
         *("timestamp", "level", "logger", "event", "request_id", "trace_id", "span_id"),
         *("method", "route", "status", "ms", "seconds", "code", "error", "http_status"),
         *("kind", "resource_type", "outcome", "attempt", "count", "version", "revision"),
+        *("job", "attempts", "source"),
         *("clinic", "component", "host", "port", "pid", "file", "setting", "signal", "workflow"),
     }
 )

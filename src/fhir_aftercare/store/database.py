@@ -20,8 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError, StatementError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from fhir_aftercare.errors import AftercareError, ConfigFault
-from fhir_aftercare.store.faults import StoreUnavailable
+from fhir_aftercare.errors import AftercareError, ConfigFault, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping

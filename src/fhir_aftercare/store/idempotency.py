@@ -19,8 +19,7 @@ import structlog
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from fhir_aftercare.errors import ConfigFault
-from fhir_aftercare.store.faults import StoreUnavailable
+from fhir_aftercare.errors import ConfigFault, StoreUnavailable
 from fhir_aftercare.store.schema import idempotency_keys as table
 
 if TYPE_CHECKING:

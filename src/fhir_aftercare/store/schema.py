@@ -5,7 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import JSON, CheckConstraint, Column, DateTime, Index, MetaData, SmallInteger, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator
 
 from fhir_aftercare.errors import MissingZone
@@ -46,8 +61,8 @@ class UtcTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _column(name: str, type_: Any, **more: Any) -> Column[Any]:
-    return Column(name, type_, **{"nullable": False, **more})
+def _column(name: str, type_: Any, *more: Any, **named: Any) -> Column[Any]:
+    return Column(name, type_, *more, **{"nullable": False, **named})
 
 
 # ``id`` is a hash of client, route and key: what a caller chose as a key is not kept. ``fingerprint`` is a hash of the
@@ -65,4 +80,90 @@ idempotency_keys: Final = Table(
     _column("written", JSON),
     CheckConstraint("state IN ('running', 'failed', 'done')", name="state"),
     Index(None, "expires_at"),
+)
+
+# How far each sweep of a clinic has come, and how it went. ``watermark`` and ``newest`` are instants of the FHIR
+# server's clock; ``witness`` is a reference such as "Encounter/12"; ``told`` names the incident that was told of.
+sweeps: Final = Table(
+    "sweeps",
+    metadata,
+    _column("clinic", String(64), primary_key=True),
+    _column("sweep", String(32), primary_key=True),
+    _column("watermark", UtcTime(), nullable=True),
+    _column("newest", UtcTime(), nullable=True),
+    _column("witness", String(160), nullable=True),
+    _column("last_started", UtcTime(), nullable=True),
+    _column("last_finished", UtcTime(), nullable=True),
+    _column("last_error", String(64), nullable=True),
+    _column("told", String(64), nullable=True),
+)
+
+# How many events of a topic subscription have arrived: ``subscription`` is a reference such as "Subscription/12".
+subscription_events: Final = Table(
+    "subscription_events",
+    metadata,
+    _column("clinic", String(64), primary_key=True),
+    _column("subscription", String(80), primary_key=True),
+    _column("number", BigInteger),
+    _column("last_told", UtcTime()),
+)
+
+# Launches under way. ``state`` is a digest; ``sealed`` holds what the callback needs, the PKCE verifier among it.
+launches: Final = Table(
+    "launches",
+    metadata,
+    _column("state", String(64), primary_key=True),
+    _column("clinic", String(64)),
+    _column("sealed", Text),
+    _column("used", Boolean),
+    _column("began_at", UtcTime()),
+    Index(None, "began_at"),
+)
+
+# Browsers that launched. ``id`` never leaves the service. ``clinic`` is the one launched last; ``generation`` counts
+# the values that its cookie has had.
+browsers: Final = Table(
+    "browsers",
+    metadata,
+    _column("id", String(64), primary_key=True),
+    _column("clinic", String(64)),
+    _column("generation", Integer),
+    _column("seen_at", UtcTime()),
+    Index(None, "seen_at"),
+)
+
+# The values that open something, as digests: the newest, and those before it until the newest has come back once.
+browser_cookies: Final = Table(
+    "browser_cookies",
+    metadata,
+    _column("cookie", String(64), primary_key=True),
+    _column("browser", String(64), ForeignKey("browsers.id", ondelete="CASCADE")),
+    _column("generation", Integer),
+    Index(None, "browser"),
+)
+
+# Finished launches. ``sealed`` holds the tokens and the context, encrypted; ``browser`` and ``handle`` are digests.
+# Cookies of ``generation`` and later open it.
+launch_sessions: Final = Table(
+    "launch_sessions",
+    metadata,
+    _column("launch_id", String(64), primary_key=True),
+    _column("clinic", String(64)),
+    _column("browser", String(64), nullable=True),
+    _column("generation", Integer, nullable=True),
+    _column("handle", String(64), nullable=True),
+    _column("sealed", Text),
+    _column("began_at", UtcTime()),
+    _column("seen_at", UtcTime()),
+    Index(None, "browser"),
+    Index(None, "clinic", "seen_at"),
+)
+
+# Who works on a launch's tokens just now, in whichever process. A holder that dies leaves a lease that ends by itself.
+launch_locks: Final = Table(
+    "launch_locks",
+    metadata,
+    _column("launch_id", String(64), primary_key=True),
+    _column("owner", String(32)),
+    _column("until", UtcTime()),
 )
