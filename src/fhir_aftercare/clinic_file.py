@@ -6,11 +6,10 @@ Which files there are, and that one clinic's fault stops no other, is ``config``
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,10 +31,15 @@ from pydantic import (
 
 from fhir_aftercare.care.clinic import Clinic, DrugRecord, Owners
 from fhir_aftercare.care.timing import OpenHours, zone_of
+from fhir_aftercare.door_settings import TABLES, DoorSettings, doors_of
 from fhir_aftercare.errors import AftercareError, ConfigFault
 from fhir_aftercare.policy_file import policy_of, unknown
+from fhir_aftercare.smart_settings import SmartSettings, smart_of
+from fhir_aftercare.work_settings import is_loopback
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pydantic_core import ErrorDetails
 
     from fhir_aftercare.care.policy import Policy
@@ -55,41 +59,34 @@ Spans = tuple[tuple[time, time], ...]
 class ClinicSettings:
     """A clinic, where its FHIR server is, and the address under which its identifiers are made.
 
-    ``profiles``: the folder of the clinic's own protocol, if it has one.
+    ``profiles``: the folder of the clinic's own protocol, if it has one. ``doors``: how signals come in.
     """
 
     clinic: Clinic
     fhir_base_url: str
     identifier_base: str
     profiles: Path | None = None
+    doors: DoorSettings = field(default_factory=DoorSettings)
+    smart: SmartSettings | None = None
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine's own."""
-    name = host.casefold()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
-
-
-def read_clinic_file(path: Path) -> ClinicSettings:
+def read_clinic_file(path: Path, environ: Mapping[str, str] | None = None) -> ClinicSettings:
     """Give the clinic of a TOML file, whose name without its ending is the clinic's id.
 
-    Its ``profiles`` are looked for beside the file. Raises ``ConfigFault`` with all faults of it at once, also if it
-    cannot be read.
+    Its ``profiles`` are looked for beside the file, its secrets in ``environ``. Raises ``ConfigFault`` with all faults
+    of it at once, also if it cannot be read.
     """
     try:
-        return read_clinic(path.stem, path.read_text("utf-8-sig"), beside=path.parent)
+        return read_clinic(path.stem, path.read_text("utf-8-sig"), beside=path.parent, environ=environ)
     except UnicodeDecodeError:
         raise ConfigFault(["the file is not UTF-8 text"], where=path.stem) from None
     except OSError as error:
         raise ConfigFault([f"the file cannot be read: {error.strerror}"], where=path.stem) from None
 
 
-def read_clinic(clinic_id: str, text: str, *, beside: Path = Path()) -> ClinicSettings:
+def read_clinic(
+    clinic_id: str, text: str, *, beside: Path = Path(), environ: Mapping[str, str] | None = None
+) -> ClinicSettings:
     """Give a clinic from the text of its TOML file; ``beside`` is the folder that its ``profiles`` are relative to.
 
     Raises ``ConfigFault`` with all faults of it at once.
@@ -102,14 +99,22 @@ def read_clinic(clinic_id: str, text: str, *, beside: Path = Path()) -> ClinicSe
     except tomllib.TOMLDecodeError as error:
         raise ConfigFault([*faults, f"not TOML: {error}"], where=clinic_id) from None
     policy, policy_faults = policy_of(data.get("policy", {}))
+    doors, door_faults = doors_of(clinic_id, data, environ or {})
+    smart, smart_faults = smart_of(clinic_id, data.get("smart"), environ or {})
+    door_faults = [*door_faults, *smart_faults]
     try:
-        file = _ClinicFile.model_validate({**data, "policy": {}})
+        file = _ClinicFile.model_validate(
+            {k: v for k, v in data.items() if k not in {*TABLES, "smart"}} | {"policy": {}}
+        )
     except ValidationError as error:
-        raise ConfigFault([*faults, *map(_fault, error.errors()), *policy_faults], where=clinic_id) from None
-    if faults or policy_faults:
-        raise ConfigFault([*faults, *policy_faults], where=clinic_id)
+        raise ConfigFault(
+            [*faults, *map(_fault, error.errors()), *policy_faults, *door_faults], where=clinic_id
+        ) from None
+    if faults or policy_faults or door_faults:
+        raise ConfigFault([*faults, *policy_faults, *door_faults], where=clinic_id)
     profiles = beside / file.profiles if file.profiles else None
-    return ClinicSettings(_clinic(clinic_id, file, policy, data), file.fhir_base_url, file.identifier_base, profiles)
+    clinic = _clinic(clinic_id, file, policy, data)
+    return ClinicSettings(clinic, file.fhir_base_url, file.identifier_base, profiles, doors, smart)
 
 
 def _url(value: object) -> str:
@@ -162,6 +167,7 @@ _Zone = Annotated[ZoneInfo, PlainValidator(_zone)]
 _Span = Annotated[tuple[time, time], BeforeValidator(_span)]
 _Day = Annotated[tuple[_Span, ...], BeforeValidator(_many), AfterValidator(_day)]
 _Code = Annotated[tuple[str, str], PlainValidator(_code)]
+_Organization = Annotated[str, Field(pattern=rf"^Organization/{_FHIR_ID}$")]
 _Owner = Annotated[str | None, Field(pattern=_OWNER)]
 
 
@@ -200,7 +206,10 @@ class _Week(BaseModel):
 
 
 class _ClinicFile(BaseModel):
-    """What a clinic's file may say; anything else in it is a fault. ``policy`` is read by ``policy_file``."""
+    """What a clinic's file may say; anything else in it is a fault.
+
+    ``policy`` is read by ``policy_file``, the tables of the doors by ``door_settings``.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -208,7 +217,7 @@ class _ClinicFile(BaseModel):
     fhir_base_url: _Url = Field(examples=["https://fhir.example.com/r4"])
     identifier_base: _Url = Field(examples=["https://aftercare.your-clinic.com"])
     zone: _Zone = Field(examples=["America/New_York"])
-    organization: str = Field(pattern=rf"^Organization/{_FHIR_ID}$", examples=["Organization/42"])
+    organization: _Organization = Field(examples=["Organization/42"])
     phone: str = Field(min_length=3, examples=["+1 555 0100"])
     after_hours_phone: str | None = Field(None, min_length=3, examples=["+1 555 0199"])
     language: Literal["en", "es"] = "en"
@@ -220,6 +229,7 @@ class _ClinicFile(BaseModel):
         default_factory=list, examples=["http://www.nlm.nih.gov/research/umls/rxnorm|6130"]
     )
     infusion_encounters: list[_Code] = Field(default_factory=list, examples=["https://ehr.example.com/types|KET"])
+    organizations: list[_Organization] = Field(default_factory=list, examples=["Organization/42"])
     profiles: str | None = Field(None, min_length=1, examples=["harbor-protocol"])
     policy: dict[str, object] = Field(default_factory=dict)
 
@@ -262,15 +272,17 @@ def _clinic(clinic_id: str, file: _ClinicFile, policy: Policy, data: dict[str, A
         drug_record=file.drug_record,
         ketamine_codes=frozenset(file.ketamine_codes),
         infusion_encounters=frozenset(file.infusion_encounters),
+        organizations=frozenset(file.organizations),
         policy_hash=_hash(data, policy),
     )
 
 
 def _hash(data: dict[str, Any], policy: Policy) -> str:
-    """Give the content hash stamped on what is written: of what decides care, not of where server and protocol are.
+    """Give the content hash stamped on what is written: of what decides care, not of servers, doors and files.
 
     The policy goes in as it holds, defaults included, so a default that changes with a release changes the hash.
     """
-    decides = {key: value for key, value in data.items() if key not in {"fhir_base_url", "profiles"}}
+    apart = {"fhir_base_url", "profiles", "organizations", "smart", *TABLES}
+    decides = {key: value for key, value in data.items() if key not in apart}
     decides["policy"] = {each.name: getattr(policy, each.name) for each in fields(policy)}
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()[:16]
