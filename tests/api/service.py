@@ -23,6 +23,7 @@ from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.flows.context import Clinics, PatientLocks
 from fhir_aftercare.observe.tracing import both
 from fhir_aftercare.service import create_app
+from intake.inboxes import KeptWork
 from world import make_world
 
 if TYPE_CHECKING:
@@ -317,8 +318,15 @@ async def running(
             own = replace(world.context, fhir=client, locks=PatientLocks())
             yield Clinics({own.clinic.id: own, **(others or {})})
 
-    given = {"database_url": f"sqlite:///{folder / 'aftercare.db'}", "metrics_port": 0, **(settings or {})}
+    given = {
+        "database_url": f"sqlite:///{folder / 'aftercare.db'}",
+        "metrics_port": 0,
+        "work": False,
+        **(settings or {}),
+    }
     app = create_app(Settings(**given), tracing=tracing, clock=world.clock, opening=opening)
+    if not given["work"]:
+        app.state.inbox = app.state.work = KeptWork()
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app=app, raise_app_exceptions=False), base_url=API) as http,

@@ -19,9 +19,9 @@ from fhir_aftercare.api.bodies import JsonRoute
 from fhir_aftercare.api.idempotency import MustBeOnce, Once
 from fhir_aftercare.api.middleware import LimitValues
 from fhir_aftercare.api.scope import identify
+from fhir_aftercare.errors import StoreUnavailable
 from fhir_aftercare.observe.metrics import Metrics
 from fhir_aftercare.store.database import Database
-from fhir_aftercare.store.faults import StoreUnavailable
 from fhir_aftercare.store.idempotency import IdempotencyKeys
 from openapi.document import codes
 

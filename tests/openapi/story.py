@@ -30,6 +30,7 @@ from fhir_aftercare.fhir.identifiers import Identifiers
 from fhir_aftercare.flows.clock import SettableClock
 from fhir_aftercare.flows.context import ClinicContext, Clinics
 from fhir_aftercare.service import create_app
+from intake.inboxes import KeptWork
 from openapi.document import operations
 from world import make_clinic
 
@@ -133,6 +134,12 @@ def _page_of_two(_: Memory) -> Mapping[str, str]:
 
 
 RECORD: Final = Step("recordInfusion", "monitored", 201)
+
+
+def _without_zone(body: Any) -> Any:
+    return {**body, "occurred_at": "2026-09-16T15:10:00"}
+
+
 CHAPTERS: Final[Mapping[str, Sequence[Step | Move]]] = {
     "probes": [
         Step("livez", said="The process serves"),
@@ -177,6 +184,13 @@ CHAPTERS: Final[Mapping[str, Sequence[Step | Move]]] = {
         Step("judgeReadiness", "without-record"),
         Step("previewReportDischarge", "without-record"),
         Step("reportDischarge", "without-record", 201, "There is a plan; what was not met is one urgent Task"),
+    ],
+    "signals": [
+        Step("sendSignal", "left", 202, "It is kept, and will be followed"),
+        Step("sendSignal", "left", 202, "Sent again: it is known", name="again"),
+        Step("sendSignal", "reopened", 202),
+        Step("sendSignal", "left", 422, code="missing-zone", body=_without_zone),
+        Step("countWork", said="Two wait"),
     ],
     "backlog": [Step("reportDischarges", "two", said="A result for each")],
     "answers": [
@@ -267,13 +281,14 @@ async def service(store: SandboxStore, base_url: str, folder: Path) -> AsyncIter
             )
             yield Clinics({CLINIC: context})
 
-    settings = Settings(database_url=f"sqlite:///{folder / 'aftercare.db'}", metrics_port=0)
+    settings = Settings(database_url=f"sqlite:///{folder / 'aftercare.db'}", metrics_port=0, work=False)
     app = create_app(settings, clock=clock, opening=opening)
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url="http://api.localhost") as http,
     ):
+        app.state.inbox = app.state.work = KeptWork()
         yield Service(app, http, store, base_url, clock)
 
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fhir_aftercare import errors
 from fhir_aftercare.api import faults
 from fhir_aftercare.api.problems import Unexpected, operation_outcome, problem, title_of
-from fhir_aftercare.errors import AftercareError
-from fhir_aftercare.store.faults import StoreUnavailable
+from fhir_aftercare.errors import AftercareError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +20,8 @@ EXAMPLE_REQUEST: Final = "7d0c1f5e2b9a4c06"
 # Bases that are never raised themselves.
 ABSTRACT: Final = frozenset({AftercareError, errors.FhirServerError, faults.HttpFault})
 
-_APART: Final = "fhir_aftercare.smart."
+# Their faults are no answers of the API: whoever calls them says in its words what went wrong.
+_APART: Final = tuple(f"fhir_aftercare.{each}." for each in ("smart", "work", "intake", "observe"))
 
 _EXAMPLES: Final[tuple[AftercareError, ...]] = (
     Unexpected("Something went wrong that nobody foresaw."),
@@ -65,6 +65,7 @@ _EXAMPLES: Final[tuple[AftercareError, ...]] = (
     faults.StillRunning("The first request with this Idempotency-Key is not done yet.", retry_after=3),
     faults.PreconditionRequired("A change must name the version it changes.", where="If-Match"),
     faults.Unauthenticated("Unauthorized."),
+    faults.IssuerUnavailable("The authorization server did not answer."),
     faults.Forbidden("Forbidden."),
     faults.NoSuchRoute("Not Found."),
     faults.MethodNotAllowed("Method Not Allowed."),
@@ -108,7 +109,7 @@ CATALOGUE: Final = {type(example): Entry(type(example), example) for example in 
 def all_kinds(base: type[AftercareError] = AftercareError) -> Iterator[type[AftercareError]]:
     """Yield every error class of this package that a route may answer with (those of modules imported so far).
 
-    Not those of ``smart``: that package stands alone, and whoever calls it here says in our words what went wrong.
+    Not those of parts whose faults never reach a caller as they are, such as ``smart``, which stands alone.
     """
     for kind in base.__subclasses__():
         if kind.__module__.startswith("fhir_aftercare.") and not kind.__module__.startswith(_APART):

@@ -30,6 +30,9 @@ was there before. With an `Idempotency-Key` the repeat gets the first answer's s
 - **See before you write.** A `preview` route gives the transaction Bundle that would be sent, and writes nothing.
 - **Errors** are `application/problem+json` (RFC 9457) with a stable `code`, the places in `where` and a `remedy`; \
 or a FHIR `OperationOutcome`, if `Accept` prefers `application/fhir+json`. They hold no patient data.
+- **Access.** Send `Authorization: Bearer` with a token for the clinic of the path; each call names the scope it \
+needs. `GET /.well-known/oauth-protected-resource` says who issues tokens. On the machine it runs on, the service may \
+be set up to ask for none.
 - **Times** carry their offset. One without it is refused, never guessed.
 - **Numbers** keep their digits: `1.50` stays `1.50`. Text is never read as a number.
 - **Trace** a call with `X-Request-Id` or `traceparent`: both go on to the FHIR server.
@@ -38,6 +41,7 @@ TAGS: Final[Mapping[str, str]] = {
     "infusions": "Record an infusion with everything observed, and correct it.",
     "discharges": "Judge readiness, and discharge: *ask* (may this patient go?) or *happened* (the patient has left).",
     "answers": "Read back what patients report: sent as FHIR, or found on the clinic's server.",
+    "signals": "Say that something happened to a visit; the work is kept, and done afterwards.",
     "patients": "One patient's aftercare as it stands.",
     "tasks": "What people do: list, claim, complete, fail.",
     "worklist": "What waits for the clinic's people, the most urgent first.",
@@ -68,6 +72,11 @@ _HEADERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "schema": {"type": "integer", "minimum": 1},
         "example": 5,
     },
+    "WWW-Authenticate": {
+        "description": "What is wrong with the token (RFC 6750), and where it is said who issues one (RFC 9728).",
+        "schema": {"type": "string"},
+        "example": 'Bearer error="insufficient_scope", scope="aftercare/plans.write"',
+    },
     "ETag": {
         "description": "The version of what was given, for `If-Match` and `If-None-Match`.",
         "schema": {"type": "string", "pattern": '^W/"[!#-~]{1,200}"$'},
@@ -88,6 +97,7 @@ _BY_PARAMETER: Final[Mapping[str, str]] = {
 _WAIT: Final = frozenset(
     {"still-running", *(entry.code for entry in CATALOGUE.values() if entry.kind.issue in {"throttled", "transient"})}
 )
+_CHALLENGED: Final = frozenset({"unauthenticated", "forbidden"})
 _BLAND: Final = {"Successful Response": "Done"}
 _LIMITS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
 _DATA: Final = frozenset({"default", "enum", "example", "examples", "value"})
@@ -163,9 +173,10 @@ def _of_errors() -> dict[str, Any]:
 def _error(codes: Iterable[str], used: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Describe the answers with these codes, which have one status."""
     wait = ["Retry-After"] if _WAIT & set(codes) else []
+    challenge = ["WWW-Authenticate"] if _CHALLENGED & set(codes) else []
     return {
         "description": "; ".join(map(title_of, codes)),
-        "headers": _headers([_REQUEST_ID, *wait], used),
+        "headers": _headers([_REQUEST_ID, *wait, *challenge], used),
         "content": {
             media: {
                 "schema": {"$ref": f"#/components/schemas/{name}"},

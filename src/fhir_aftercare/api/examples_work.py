@@ -50,3 +50,18 @@ RETRACTION: Final[dict[str, Example]] = {
         "value": {"patient": PATIENT, "reason": "Taken from another room's monitor.", "recorded_by": NURSE},
     }
 }
+SIGNAL: Final[dict[str, Example]] = {
+    "left": {
+        "summary": "The patient has left",
+        "value": {
+            "event": "adt-2026-000123",
+            "encounter": ENCOUNTER,
+            "patient": PATIENT,
+            "occurred_at": "2026-09-16T15:10:00-04:00",
+        },
+    },
+    "reopened": {
+        "summary": "The discharge was a mistake",
+        "value": {"event": "adt-2026-000124", "encounter": ENCOUNTER, "kind": "cancelled"},
+    },
+}

@@ -136,6 +136,13 @@ class Unauthenticated(HttpFault):
     default_remedy = "Send a valid access token as Authorization: Bearer."
 
 
+class IssuerUnavailable(HttpFault):
+    """Nobody can say now whether the access token is good: the authorization server could not be asked."""
+
+    code, status, issue = "issuer-unavailable", 503, "transient"
+    default_remedy = "Repeat the call later; look at the authorization server if it stays."
+
+
 class Forbidden(HttpFault):
     """The credentials do not allow this."""
 

@@ -3,6 +3,7 @@
 A route says ``once: Once`` (or ``once: MustBeOnce``) and may note what it wrote with ``once.wrote(reference)``. On a
 replay the route runs again: it is idempotent by its natural keys, so the body is read afresh and only the status is
 kept. Statuses below 300 end a key; other 4xx give it back; 5xx and a cut-off leave the same request free to run again.
+A key is its caller's alone: another client, or another person using the same one, may use the same key.
 """
 
 import asyncio
@@ -16,8 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fhir_aftercare.api.faults import KeyReused, StillRunning
 from fhir_aftercare.api.scope import client, route_template
-from fhir_aftercare.errors import InvalidInput
-from fhir_aftercare.store.faults import StoreUnavailable
+from fhir_aftercare.api.security import holder_of
+from fhir_aftercare.errors import InvalidInput, StoreUnavailable
 from fhir_aftercare.store.idempotency import Claim, IdempotencyKeys, Outcome, fingerprint, key_id
 
 HEADER: Final = "Idempotency-Key"
@@ -77,7 +78,7 @@ MustBeOnce = Annotated[Attempt, Depends(_must_be_once)]
 async def _attempt(request: Request, given: str) -> Attempt:
     keys: IdempotencyKeys = request.app.state.idempotency
     route = f"{request.method} {route_template(request.scope)}"
-    id_ = key_id(client(request.scope), route, _readable(given))
+    id_ = key_id(client(request.scope) + holder_of(request.scope), route, _readable(given))
     sent = fingerprint(request.scope["path"], request.scope["query_string"], await request.body())
     claim = await keys.claim(id_, sent)
     match claim.outcome:

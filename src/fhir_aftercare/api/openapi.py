@@ -1,7 +1,7 @@
 """How errors appear in the OpenAPI file: each route names the errors it can give, and their examples come along.
 
-Use ``responses=errors(NotFound, *FROM_FHIR)`` on a route. What follows from its body, from ``once: Once``,
-``expected: IfMatch`` or ``paging: Paged`` is added by itself, and what can happen anywhere.
+Use ``responses=errors(NotFound, *FROM_FHIR)`` on a route. What follows from its body, from what its callers need, from
+``once: Once``, ``expected: IfMatch`` or ``paging: Paged`` is added by itself, and what can happen anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fhir_aftercare import errors as tree
 from fhir_aftercare.api import document, faults
 from fhir_aftercare.api.catalogue import CATALOGUE, Entry
 from fhir_aftercare.api.problems import FHIR_JSON, PROBLEM_JSON, Unexpected, title_of
-from fhir_aftercare.store.faults import StoreUnavailable
+from fhir_aftercare.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +28,11 @@ WITH_BODY: Final[tuple[type[AftercareError], ...]] = (
     faults.BodyTooDeep,
     faults.BodyTooLarge,
     faults.UnsupportedBody,
+)
+PROTECTED: Final[tuple[type[AftercareError], ...]] = (
+    faults.Unauthenticated,
+    faults.Forbidden,
+    faults.IssuerUnavailable,
 )
 BY_PARAMETER: Final[Mapping[str, tuple[type[AftercareError], ...]]] = {
     "Idempotency-Key": (tree.InvalidInput, faults.KeyReused, faults.StillRunning, StoreUnavailable),
@@ -141,6 +146,7 @@ def _complete(schema: dict[str, Any]) -> None:
 def _describe(operation: dict[str, Any]) -> None:
     responses, parameters = operation["responses"], operation.get("parameters", [])
     kinds = [*EVERYWHERE, *(WITH_BODY if "requestBody" in operation else ())]
+    kinds += PROTECTED if "security" in operation else ()
     for parameter in parameters:
         kinds += BY_PARAMETER.get(parameter["name"], ())
         if parameter["name"] == "Idempotency-Key" and parameter["required"]:

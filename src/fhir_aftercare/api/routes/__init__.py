@@ -2,10 +2,10 @@
 
 from fastapi import FastAPI
 
-from fhir_aftercare.api.routes import corrections, discharges, infusions, patients, responses, tasks, worklist
+from fhir_aftercare.api.routes import corrections, discharges, infusions, patients, responses, signals, tasks, worklist
 
 
 def add_routes(app: FastAPI) -> None:
     """Add every route of the API to an application."""
-    for part in (infusions, corrections, discharges, responses, patients, tasks, worklist):
+    for part in (infusions, corrections, discharges, responses, patients, tasks, worklist, signals):
         app.include_router(part.router)

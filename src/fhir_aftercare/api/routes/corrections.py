@@ -13,6 +13,7 @@ from fhir_aftercare.api.idempotency import Once
 from fhir_aftercare.api.models import Body, EncounterRef, InfusionId, Moment, PatientRef, PersonRef, ResourceId, Words
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import BUNDLE, ID
+from fhir_aftercare.api.security import PLAN_READERS, PLAN_WRITERS
 from fhir_aftercare.care.correction import Change
 from fhir_aftercare.errors import (
     AftercareError,
@@ -104,6 +105,7 @@ Sent = Annotated[CorrectionIn, BodyParam(openapi_examples=examples.CORRECTION)]
 @router.post(
     "/infusions/corrections",
     operation_id="correctInfusion",
+    dependencies=[PLAN_WRITERS],
     summary="Correct or retract an infusion, and what hangs on it",
     responses=errors(*_ERRORS),
 )
@@ -121,6 +123,7 @@ async def correct(clinic: Clinic, body: Sent, once: Once) -> CorrectionOut:
 @router.post(
     "/infusions/corrections/preview",
     operation_id="previewCorrection",
+    dependencies=[PLAN_READERS],
     summary="See what a correction would write",
     response_class=FhirResponse,
     responses={200: BUNDLE, **errors(*_ERRORS)},
@@ -148,6 +151,7 @@ class RetractionOut(BaseModel):
 @router.post(
     "/observations/{observation}/retraction",
     operation_id="retractObservation",
+    dependencies=[PLAN_WRITERS],
     summary="Retract one Observation",
     responses=errors(InvalidInput, NotFound, WrongSubject, Stale, CheckFailed, *FROM_FHIR),
 )

@@ -16,6 +16,7 @@ from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import BUNDLE
 from fhir_aftercare.api.problems import as_error, note, problem
 from fhir_aftercare.api.scope import request_id
+from fhir_aftercare.api.security import EVENT_WRITERS, PLAN_READERS, PLAN_WRITERS
 from fhir_aftercare.errors import (
     AftercareError,
     CheckFailed,
@@ -61,6 +62,7 @@ _AT_ONCE = 4
 @router.post(
     "/readiness",
     operation_id="judgeReadiness",
+    dependencies=[PLAN_READERS],
     summary="See whether a patient is ready to leave",
     responses=errors(*_READING),
 )
@@ -72,6 +74,7 @@ async def judge(clinic: Clinic, body: Sent) -> ReadinessOut:
 @router.post(
     "/discharges/ask",
     operation_id="askDischarge",
+    dependencies=[PLAN_WRITERS],
     summary="Discharge a patient who is ready",
     status_code=201,
     responses={**_UNCHANGED, **errors(NotReady, *_WRITING)},
@@ -85,6 +88,7 @@ async def ask(clinic: Clinic, counts: Counts, body: Asked, once: Once, response:
 @router.post(
     "/discharges/happened",
     operation_id="reportDischarge",
+    dependencies=[EVENT_WRITERS],
     summary="Report that a patient has left",
     status_code=201,
     responses={**_UNCHANGED, **errors(*_WRITING)},
@@ -98,6 +102,7 @@ async def happened(clinic: Clinic, counts: Counts, body: Sent, once: Once, respo
 @router.post(
     "/discharges/ask/preview",
     operation_id="previewAskDischarge",
+    dependencies=[PLAN_READERS],
     summary="See what discharging a patient who is ready would write",
     response_class=FhirResponse,
     responses={200: BUNDLE, **errors(NotReady, *_WRITING)},
@@ -110,6 +115,7 @@ async def preview_ask(clinic: Clinic, body: Asked) -> Any:
 @router.post(
     "/discharges/happened/preview",
     operation_id="previewReportDischarge",
+    dependencies=[PLAN_READERS],
     summary="See what reporting a discharge would write",
     response_class=FhirResponse,
     responses={200: BUNDLE, **errors(*_WRITING)},
@@ -143,6 +149,7 @@ class BatchOut(BaseModel):
 @router.post(
     "/discharges/batch",
     operation_id="reportDischarges",
+    dependencies=[EVENT_WRITERS],
     summary="Report that many patients have left",
     responses=errors(InvalidInput, NotFound),
 )

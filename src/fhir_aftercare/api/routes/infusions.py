@@ -11,6 +11,7 @@ from fhir_aftercare.api.idempotency import Once
 from fhir_aftercare.api.models import InfusionIn, InfusionOut
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import BUNDLE
+from fhir_aftercare.api.security import PLAN_READERS, PLAN_WRITERS
 from fhir_aftercare.errors import (
     CheckFailed,
     InvalidInput,
@@ -34,6 +35,7 @@ Sent = Annotated[InfusionIn, Body(openapi_examples=examples.INFUSION)]
 @router.post(
     "/infusions",
     operation_id="recordInfusion",
+    dependencies=[PLAN_WRITERS],
     summary="Record a monitored infusion, and begin its plan",
     status_code=201,
     responses={200: {"model": InfusionOut, "description": "All of it was there before"}, **_ERRORS},
@@ -56,6 +58,7 @@ async def record(clinic: Clinic, counts: Counts, body: Sent, once: Once, respons
 @router.post(
     "/infusions/preview",
     operation_id="previewInfusion",
+    dependencies=[PLAN_READERS],
     summary="See what recording an infusion would write",
     response_class=FhirResponse,
     responses={200: BUNDLE, **_ERRORS},

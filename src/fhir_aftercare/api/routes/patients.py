@@ -10,6 +10,7 @@ from fhir_aftercare.api.bodies import JsonRoute
 from fhir_aftercare.api.clinics import PREFIX, Clinic
 from fhir_aftercare.api.models import ResourceId
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
+from fhir_aftercare.api.security import PLAN_READERS
 from fhir_aftercare.errors import NotFound
 from fhir_aftercare.flows.open_chart import ChartView, OpenTask, Trend, open_chart
 
@@ -152,6 +153,7 @@ class AftercareOut(BaseModel):
 @router.get(
     "/patients/{patient}/aftercare",
     operation_id="getAftercare",
+    dependencies=[PLAN_READERS],
     summary="See one patient's aftercare",
     responses=errors(NotFound, *FROM_FHIR),
 )

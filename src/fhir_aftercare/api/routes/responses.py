@@ -15,6 +15,7 @@ from fhir_aftercare.api.models import Body as Sealed
 from fhir_aftercare.api.models import PatientRef, ReasonOut, ResponseBody, ResponseOut, ScoreOut
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import BUNDLE, ID
+from fhir_aftercare.api.security import EVENT_WRITERS, PLAN_READERS, PLAN_WRITERS
 from fhir_aftercare.care.instruments import Score
 from fhir_aftercare.errors import (
     AftercareError,
@@ -48,6 +49,7 @@ Submission = Annotated[
 @router.post(
     "/responses",
     operation_id="submitResponse",
+    dependencies=[PLAN_WRITERS],
     summary="Submit a QuestionnaireResponse",
     status_code=201,
     responses={**_UNCHANGED, **_ERRORS},
@@ -71,6 +73,7 @@ async def submit(  # noqa: PLR0917  (FastAPI gives them by name)
 @router.post(
     "/responses/preview",
     operation_id="previewResponse",
+    dependencies=[PLAN_READERS],
     summary="See what submitting answers would write",
     response_class=FhirResponse,
     responses={200: BUNDLE, **_ERRORS},
@@ -112,6 +115,7 @@ class StoredOut(BaseModel):
 @router.post(
     "/responses/stored",
     operation_id="readStoredAnswers",
+    dependencies=[EVENT_WRITERS],
     summary="Look at answers or a score that the EHR wrote itself",
     responses=_ERRORS,
 )

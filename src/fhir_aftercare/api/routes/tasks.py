@@ -15,6 +15,7 @@ from fhir_aftercare.api.idempotency import Once
 from fhir_aftercare.api.models import Body, Moment, PatientRef, ResourceId, Words
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.previews import FHIR_OBJECT, ID
+from fhir_aftercare.api.security import PLAN_READERS, PLAN_WRITERS
 from fhir_aftercare.errors import (
     AftercareError,
     CheckFailed,
@@ -42,6 +43,7 @@ TaskId = Annotated[ResourceId, Path(description="The Task's id on the clinic's F
 @router.get(
     "/tasks/{task}",
     operation_id="getTask",
+    dependencies=[PLAN_READERS],
     summary="Read one Task",
     response_class=FhirResponse,
     responses={**_TASK, **errors(*_READING)},
@@ -94,6 +96,7 @@ class TasksOut(BaseModel):
 @router.get(
     "/patients/{patient}/tasks",
     operation_id="listTasks",
+    dependencies=[PLAN_READERS],
     summary="List one patient's Tasks",
     responses=errors(NotFound, *FROM_FHIR),
 )
@@ -171,6 +174,7 @@ class MovedOut(BaseModel):
 @router.post(
     "/tasks/{task}/moves",
     operation_id="moveTask",
+    dependencies=[PLAN_WRITERS],
     summary="Claim, attempt, complete, fail, decline, release or reassign a Task",
     responses=errors(IllegalMove, InvalidInput, MissingZone, Stale, CheckFailed, *_READING),
 )

@@ -11,6 +11,7 @@ from fhir_aftercare.api.clinics import PREFIX, Clinic
 from fhir_aftercare.api.openapi import FROM_FHIR, errors
 from fhir_aftercare.api.paging import Page, Paged
 from fhir_aftercare.api.previews import ID
+from fhir_aftercare.api.security import PLAN_READERS
 from fhir_aftercare.care.worklist import WorkState
 from fhir_aftercare.errors import InvalidInput
 from fhir_aftercare.flows.task_facts import Move
@@ -69,6 +70,7 @@ class WorklistOut(Page[Row]):
 @router.get(
     "/worklist",
     operation_id="getWorklist",
+    dependencies=[PLAN_READERS],
     summary="See what the clinic must do, for all its patients",
     responses=errors(InvalidInput, *FROM_FHIR),
 )

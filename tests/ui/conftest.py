@@ -1,0 +1,28 @@
+"""Fixtures of the pages' tests: a house (clinic, strict EHR, database) for each test, in one world for all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ui.house import House, house_of
+from world import World, make_world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from servers import Server
+
+
+@pytest.fixture(scope="session")
+async def ward(sandbox: Server) -> tuple[World, dict[str, str]]:
+    """The clinic on its FHIR server, and the ids of its patients by name, as tests make them."""
+    return await make_world(sandbox), {}
+
+
+@pytest.fixture
+async def house(sandbox: Server, tmp_path: Path, ward: tuple[World, dict[str, str]]) -> AsyncIterator[House]:
+    async with house_of(sandbox, tmp_path, world=ward[0], patients=ward[1]) as made:
+        yield made
