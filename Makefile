@@ -7,7 +7,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast test-deps check format bench openapi hapi
+.PHONY: help demo test test-fast test-deps check format bench chaos openapi hapi
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -25,7 +25,7 @@ test: $(STAMP) ## Every test, the real HAPI FHIR server included
 	@$(BIN)/python -m pytest $(ARGS)
 
 test-fast: $(STAMP) ## The tests that need Python alone
-	@$(BIN)/python -m pytest -m "not hapi and not postgres and not node" $(ARGS)
+	@$(BIN)/python -m pytest -m "not hapi and not postgres and not node and not keycloak and not browser" $(ARGS)
 
 test-deps: ## Install what the tests need beyond Python (Debian packages)
 	@./deploy/test-deps.sh
@@ -42,6 +42,9 @@ format: $(STAMP) ## Format the sources
 
 bench: $(STAMP) ## What our work costs, as ratios, on a real HAPI FHIR server
 	@PYTHONPATH=tests $(BIN)/python -m bench.run
+
+chaos: $(STAMP) ## Exactly one plan for each discharge, whatever is killed (ARGS="--database postgresql --encounters 20")
+	@PYTHONPATH=tests $(BIN)/python -m chaos.run $(ARGS)
 
 openapi: $(STAMP) ## Write openapi/openapi.yaml from the application (ARGS=--check compares)
 	@$(BIN)/fhir-aftercare openapi $(ARGS)

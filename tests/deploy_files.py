@@ -26,7 +26,7 @@ COMPOSE_VARIABLES = {
     "SERVICE_DB_PASSWORD": "two",
     "HAPI_DB_PASSWORD": "three",
 }
-_BUILT = {"target", ".git", ".venv", "__pycache__", "node_modules"}
+_BUILT = {".cache", "target", ".git", ".venv", "__pycache__", "node_modules"}
 
 
 class Instruction(NamedTuple):

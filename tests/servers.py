@@ -68,15 +68,15 @@ class HapiServer:
         self.base_url = ""
         self.boot_seconds = 0.0
 
-    def start(self) -> None:
-        """Build it if needed, start it on a free port and wait until it answers; raises ServerFailed."""
+    def start(self, port: int | None = None) -> None:
+        """Build it if needed, start it on ``port`` (a free one if None), wait until it answers; raises ServerFailed."""
         missing = [tool for tool in ("java", "mvn") if not shutil.which(tool)]
         if missing:
             raise ServerFailed(f"HAPI needs Java 17 and Maven; not found: {', '.join(missing)}. Run: make test-deps")
-        port = free_port()
+        port = port or free_port()
         self.base_url = f"http://127.0.0.1:{port}/fhir"
         environment = {**os.environ, **self._settings, "HAPI_PORT": str(port), "HAPI_ADDRESS": "127.0.0.1"}
-        with self._log.open("wb") as output:
+        with self._log.open("ab") as output:
             self._build(output, environment)
             started = time.monotonic()
             self._process = subprocess.Popen(

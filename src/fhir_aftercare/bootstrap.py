@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fhir_aftercare.config import ClinicSettings
-    from fhir_aftercare.ehr.transport import CallRecord
+    from fhir_aftercare.ehr.transport import CallRecord, TokenProvider
     from fhir_aftercare.fhir.definitions import Protocol
     from fhir_aftercare.flows.clock import Clock
 
@@ -59,11 +59,12 @@ def clinic_context(
     *,
     clock: Clock = system_clock,
     on_call: Callable[[CallRecord], None] | None = None,
+    token: TokenProvider | None = None,
 ) -> ClinicContext:
-    """Give one clinic's context; ``http`` is shared and closed by its owner."""
+    """Give one clinic's context; ``http`` is shared and closed by its owner, ``token`` gives the service's tokens."""
     return ClinicContext(
         clinic=settings.clinic,
-        fhir=FhirClient(settings.fhir_base_url, http, on_call=on_call),
+        fhir=FhirClient(settings.fhir_base_url, http, token=token, on_call=on_call),
         protocol=protocol,
         identifiers=Identifiers(settings.identifier_base),
         clock=clock,
@@ -77,13 +78,25 @@ async def connected(
     *,
     clock: Clock = system_clock,
     on_call: Callable[[CallRecord], None] | None = None,
+    tokens: Mapping[str, TokenProvider] | None = None,
+    reach: Callable[[], httpx.AsyncBaseTransport] | None = None,
 ) -> AsyncIterator[Clinics]:
-    """Give the clinics, each with its protocol and a connection pool of its own, which is closed at the end."""
-    pools = {name: httpx.AsyncClient() for name in loaded.clinics}
+    """Give the clinics, each with its protocol and a connection pool of its own, which is closed at the end.
+
+    ``reach`` gives each pool its way to the FHIR server: the network if None.
+    """
+    pools = {name: httpx.AsyncClient(transport=reach() if reach else None) for name in loaded.clinics}
     try:
         yield Clinics(
             {
-                name: clinic_context(settings, protocols[name], pools[name], clock=clock, on_call=on_call)
+                name: clinic_context(
+                    settings,
+                    protocols[name],
+                    pools[name],
+                    clock=clock,
+                    on_call=on_call,
+                    token=(tokens or {}).get(name),
+                )
                 for name, settings in loaded.clinics.items()
             },
             refused=len(loaded.faults),

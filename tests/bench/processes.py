@@ -30,11 +30,11 @@ def rss(pid: int) -> float:
 
 
 @contextmanager
-def instant_server() -> Iterator[str]:
-    """Run ``bench.instant`` as a process of its own, and give its FHIR base."""
+def instant_server(**environment: str) -> Iterator[str]:
+    """Run ``bench.instant`` as a process of its own, with more in its environment, and give its FHIR base."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "bench.instant:app", "--port", str(port), "--log-level", "warning"]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HERE.parent)})
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(HERE.parent), **environment})
     try:
         yield f"http://127.0.0.1:{port}/fhir"
     finally:
@@ -55,14 +55,19 @@ async def answers(http: httpx.AsyncClient, url: str, every: float = 0.05) -> Non
 
 
 @contextmanager
-def service(folder: Path, base: str, organization: str) -> Iterator[tuple[str, int]]:
-    """Run ``fhir-aftercare serve`` as a process of its own, and give its address and process id."""
+def service(
+    folder: Path, base: str, organization: str, *, database: str = "", more: str = ""
+) -> Iterator[tuple[str, int]]:
+    """Run ``fhir-aftercare serve`` as a process of its own, and give its address and process id.
+
+    ``database`` is a URL, a file of its own if not given; ``more`` are tables for the clinic's file.
+    """
     clinics = folder / "clinics"
     clinics.mkdir(parents=True)
     (clinics / "bench.toml").write_text(
         f'name = "Bench"\nfhir_base_url = "{base}"\nidentifier_base = "https://bench-{time.time_ns()}.example.org"\n'
         f'zone = "America/New_York"\norganization = "{organization}"\nphone = "+1 555 0100"\n'
-        "[call_hours]\n" + "".join(f'{day} = "09:00-18:00"\n' for day in ("mon", "tue", "wed", "thu", "fri"))
+        "[call_hours]\n" + "".join(f'{day} = "09:00-18:00"\n' for day in ("mon", "tue", "wed", "thu", "fri")) + more
     )
     port = free_port()
     environment = {
@@ -70,7 +75,7 @@ def service(folder: Path, base: str, organization: str) -> Iterator[tuple[str, i
         "AFTERCARE_CLINICS": str(clinics),
         "AFTERCARE_PORT": str(port),
         "AFTERCARE_METRICS_PORT": "0",
-        "AFTERCARE_DATABASE_URL": f"sqlite:///{folder / 'own.db'}",
+        "AFTERCARE_DATABASE_URL": database or f"sqlite:///{folder / 'own.db'}",
         "AFTERCARE_LOG_LEVEL": "warning",
     }
     process = subprocess.Popen([OURS, "serve"], env=environment)

@@ -1,20 +1,29 @@
-"""``fhir-aftercare demo`` tells the main job on the sandbox or on a server of yours, again and again."""
+"""``fhir-aftercare demo`` tells the main job, on the sandbox or on a server of yours, and then serves it."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from demo.walking import Person, is_the_storys_overview
+from fhir_aftercare.sandbox.ehr import LocalNames
 from servers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COMMAND = Path(sys.executable).parent / "fhir-aftercare"
 KEYS = {
@@ -80,6 +89,83 @@ def wait_for(url: str) -> dict[str, Any]:
         else:
             return found
     raise AssertionError(f"{url} did not answer")
+
+
+@contextmanager
+def served(folder: Path, *arguments: str) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Run it until it serves, and give its object and the addresses it names; told to end, it leaves nothing."""
+    environment = {**os.environ, "COLUMNS": "80", "AFTERCARE_HOST": "192.0.2.1", "TMPDIR": str(folder)}
+    out, progress = folder / "out", folder / "progress"
+    with out.open("wb") as stdout, progress.open("wb") as stderr:
+        process = subprocess.Popen(
+            [COMMAND, "demo", "--json", *arguments], stdout=stdout, stderr=stderr, env=environment
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "Stop with Ctrl-C" not in progress.read_text():
+            assert process.poll() is None, progress.read_text()
+            assert time.monotonic() < deadline, progress.read_text()
+            time.sleep(0.1)
+        yield json.loads(out.read_text()), re.findall(r"https?://\S+", progress.read_text().partition("\nOpen ")[2])
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0, progress.read_text()
+    assert '"level":"error"' not in progress.read_text()
+    assert list(folder.glob("fhir-aftercare-*")) == []
+
+
+async def is_open_to_a_person_and_to_programs(told: dict[str, Any], named: list[str]) -> None:
+    ehr, chart, app, docs, fhir = named
+    async with Person() as person, httpx.AsyncClient(transport=LocalNames(), timeout=30) as http:
+        is_the_storys_overview(await person.open_in_chart(ehr, told["patient"]))
+        assert told["patient"].partition("/")[2] in chart
+        assert (await person.get(chart)).status_code == 200
+        assert "Sign in for Aftercare" in (await person.get(app)).text
+        assert (await http.get(docs)).status_code == 200
+        api = f"{docs.removesuffix('/docs')}/v1/clinics/demo"
+        aftercare = await http.get(f"{api}/patients/{told['patient'].partition('/')[2]}/aftercare")
+        assert aftercare.status_code == 200, aftercare.text
+        assert aftercare.json()["infusions"][0]["reference"] == told["carePlans"]["infusion"]
+        left = {"patient": told["patient"], "encounter": told["encounter"], "left_at": datetime.now(UTC).isoformat()}
+        again = await http.post(f"{api}/discharges/happened", json=left)
+        assert (again.status_code, again.json()["plan"]) == (200, told["carePlans"]["infusion"]), again.text
+        # The way to the patients' data is the EHR's: with its token, or not at all.
+        assert (await http.get(f"{ehr}/fhir/{told['patient']}")).status_code == 401
+        assert (await http.get(f"{fhir}/{told['patient']}")).status_code == 200
+
+
+async def test_it_serves_an_ehr_from_which_the_app_opens_and_the_api(tmp_path: Path) -> None:
+    port = free_port()
+    with served(tmp_path, "--port", str(port)) as (told, named):
+        assert named[0] == f"http://ehr.localhost:{port + 1}"
+        assert named[2].startswith(f"http://app.localhost:{port + 2}/")
+        assert named[4] == f"http://127.0.0.1:{port}/fhir"
+        await is_open_to_a_person_and_to_programs(told, named)
+
+
+@pytest.mark.hapi
+async def test_it_serves_them_over_a_server_of_yours_if_asked(hapi_url: str, tmp_path: Path) -> None:
+    base = "https://fhir-aftercare.example.org/demo"
+    given = ("--fhir-base-url", hapi_url, "--serve", "--identifier-base", base, "--port", str(free_port()))
+    with served(tmp_path, *given) as (told, named):
+        assert named[4] == hapi_url
+        await is_open_to_a_person_and_to_programs(told, named)
+
+
+def test_a_port_in_use_is_named_before_anything_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("--port", str(port - 2))
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 is in use" in done.stderr
+    assert "TEST DATA" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_to_end_at_once_and_to_serve_contradict_each_other() -> None:
+    done = run("--once", "--serve")
+    assert done.returncode == 2
+    assert "--once or --serve" in done.stderr
 
 
 @pytest.mark.hapi

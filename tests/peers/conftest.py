@@ -12,12 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers", "keycloak: needs a real Keycloak (Java 17, Maven); `make test-fast` leaves these out"
-    )
-
-
 @pytest.fixture(scope="session")
 def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
     server = Keycloak(tmp_path_factory.mktemp("keycloak") / "keycloak.log")

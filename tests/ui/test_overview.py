@@ -46,6 +46,15 @@ async def test_the_banner_is_drawn_unless_the_ehr_shows_one(house: House, said: 
     assert ("04-Mar-1988 (38y)" in page.text) == drawn
 
 
+async def test_in_a_window_of_its_own_the_page_says_whose_it_is(house: House) -> None:
+    browser = house.browser()
+    page = await browser.launch(patient=await house.patient(), need_patient_banner=False)
+    assert "RIVERA, Ana" not in page.text
+    alone = await browser.get(str(page.url), headers={"sec-fetch-dest": "document"})
+    framed = await browser.get(str(page.url), headers={"sec-fetch-dest": "iframe"})
+    assert ("RIVERA, Ana" in alone.text, "RIVERA, Ana" in framed.text) == (True, False)
+
+
 async def test_a_part_that_could_not_be_read_is_a_gap_and_not_an_empty_part(house: House) -> None:
     house.wire.refuses = {"Observation": 500, "Task": 500}
     page = await shown(house)

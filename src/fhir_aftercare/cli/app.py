@@ -20,6 +20,9 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("fhir_aftercare.cli.serve", "serve"),
     "demo": ("fhir_aftercare.cli.demo", "demo"),
     "protocol": ("fhir_aftercare.cli.protocol", "app"),
+    "work": ("fhir_aftercare.cli.work", "app"),
+    "subscribe": ("fhir_aftercare.cli.subscribe", "subscribe"),
+    "keys": ("fhir_aftercare.cli.keys", "app"),
     "openapi": ("fhir_aftercare.cli.openapi", "openapi"),
 }
 

@@ -28,7 +28,7 @@ from fhir_aftercare.care.policy import Policy
 from fhir_aftercare.care.timing import Offset, OpenHours, wall_clock, zone_of
 from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.cli import protocol_output as output
-from fhir_aftercare.clinic_file import ClinicSettings, is_loopback, read_clinic_file
+from fhir_aftercare.clinic_file import ClinicSettings, read_clinic_file
 from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.errors import AftercareError, ConfigFault
 from fhir_aftercare.fhir import exact_json, terms
@@ -38,6 +38,7 @@ from fhir_aftercare.fhir.loading import load_protocol
 from fhir_aftercare.flows.install_protocol import install_protocol
 from fhir_aftercare.flows.simulate import Scenario, simulate
 from fhir_aftercare.protocol_files import read_protocol_files
+from fhir_aftercare.work_settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import typer
 import uvicorn
 
 from fhir_aftercare.config import read_settings
 from fhir_aftercare.errors import AftercareError
+from fhir_aftercare.flows.clock import system_clock
 from fhir_aftercare.observe import logs
 from fhir_aftercare.observe.tracing import tracing
 from fhir_aftercare.service import create_app
 
+if TYPE_CHECKING:
+    from fhir_aftercare.flows.clock import Clock
+
 
 def serve() -> None:
     """Serve the REST API. Settings are environment variables AFTERCARE_*, clinics the files in AFTERCARE_CLINICS."""
+    run()
+
+
+def run(clock: Clock = system_clock) -> None:
+    """Serve until the process is told to stop; ``clock`` is what all decisions go by."""
     try:
         settings = read_settings()
         logs.configure(settings.log_level)
         with tracing(settings.otlp_endpoint) as traced:
-            app = create_app(settings, tracing=traced)
+            app = create_app(settings, tracing=traced, clock=clock)
             config = uvicorn.Config(
                 app,
                 host=settings.host,

@@ -1,1 +1,1 @@
-"""The main job, told step by step on a running FHIR server, with patients of its own. TEST DATA only."""
+"""The main job, told step by step on a FHIR server, and a house to look at it in: an EHR, the app. TEST DATA only."""

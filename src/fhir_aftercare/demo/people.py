@@ -1,9 +1,10 @@
-"""Who the demo is about: one clinic, one nurse, one patient. Invented, and marked as test data."""
+"""Who the demo is about: one clinic and its staff, one patient. Invented, and marked as test data."""
 
 from __future__ import annotations
 
+import json
 from datetime import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from fhir_aftercare.care.clinic import Clinic
@@ -13,6 +14,7 @@ from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.tasks import instant
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from fhir_aftercare.ehr.client import FhirClient
@@ -22,6 +24,7 @@ Resource = dict[str, Any]
 
 ZONE = ZoneInfo("America/New_York")
 NAME = "Harbor Clinic (TEST DATA)"
+_DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 async def create_clinic(fhir: FhirClient, identifiers: Identifiers) -> Clinic:
@@ -45,14 +48,38 @@ async def create_clinic(fhir: FhirClient, identifiers: Identifiers) -> Clinic:
     )
 
 
+def clinic_file(clinic: Clinic, identifier_base: str, of_server: Mapping[str, Any]) -> str:
+    """Give the clinic as the text of its TOML file; ``of_server`` are the entries and tables about its FHIR server."""
+    hours = {_DAYS[day]: [f"{opens:%H:%M}-{closes:%H:%M}" for opens, closes in spans]
+             for day, spans in clinic.call_hours.weekly.items()}  # fmt: skip
+    known = {
+        "name": clinic.name,
+        "identifier_base": identifier_base,
+        "zone": clinic.zone.key,
+        "organization": clinic.organization,
+        "phone": clinic.phone,
+        "call_hours": hours,
+    }
+    return _toml({**known, **of_server})
+
+
 async def create_nurse(fhir: FhirClient, identifiers: Identifiers) -> str:
     """Create the nurse, if she is not there, and give the reference."""
-    nurse: Resource = {
+    return await _create_practitioner(fhir, identifiers.identifier("demo", "nurse"), "Okafor", "Ngozi")
+
+
+async def create_prescriber(fhir: FhirClient, identifiers: Identifiers) -> str:
+    """Create the prescriber, if she is not there, and give the reference."""
+    return await _create_practitioner(fhir, identifiers.identifier("demo", "prescriber"), "Grey", "Ida")
+
+
+async def _create_practitioner(fhir: FhirClient, identifier: dict[str, Any], family: str, given: str) -> str:
+    practitioner: Resource = {
         "resourceType": "Practitioner",
-        "identifier": [identifiers.identifier("demo", "nurse")],
-        "name": [{"family": "Okafor", "given": ["Ngozi"]}],
+        "identifier": [identifier],
+        "name": [{"family": family, "given": [given]}],
     }
-    stored = await fhir.create(nurse, if_none_exist=_query(nurse))
+    stored = await fhir.create(practitioner, if_none_exist=_query(practitioner))
     return f"Practitioner/{stored['id']}"
 
 
@@ -90,3 +117,11 @@ async def create_encounter(
 def _query(resource: Resource) -> str:
     identifier = resource["identifier"][0]
     return f"identifier={identifier['system']}|{identifier['value']}"
+
+
+def _toml(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> str:
+    """Write texts, lists of texts and tables of them: JSON's texts are TOML's."""
+    lines = [f"[{'.'.join(path)}]"] if path else []
+    lines += [f"{key} = {json.dumps(value)}" for key, value in values.items() if not isinstance(value, dict)]
+    tables = [_toml(value, (*path, key)) for key, value in values.items() if isinstance(value, dict)]
+    return "\n".join([*lines, "", *tables])

@@ -49,7 +49,9 @@ async def sign_out(request: Request, launch_id: LaunchId) -> Response:
     if found.browser is not None and not await found.door.kept.of_browser(found.browser.digest):
         await found.door.browsers.forget(found.browser)
         set_cookie(request, cookie.dropping())
-    return redirect(f"/app/signed-out/{found.pages.id}")
+    answer = redirect(f"/app/signed-out/{found.pages.id}")
+    answer.headers.append("set-cookie", cookie.leaving())
+    return answer
 
 
 @router.get("/app/signed-out/{clinic}")
@@ -79,7 +81,8 @@ async def _overview(request: Request, found: Visit) -> Response:
         clinic=context.clinic.name,
         zone=context.clinic.zone,
         missing=session.tokens.granted.missing(found.pages.registration.scopes),
-        banner=session.context.need_patient_banner,
+        # In a window of its own no EHR stands around it that says whose the page is.
+        banner=session.context.need_patient_banner or request.headers.get("sec-fetch-dest") == "document",
         staff=_is_staff(found),
     )
     return page(

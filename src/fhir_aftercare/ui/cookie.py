@@ -7,12 +7,14 @@ path from setting it. It has no end of its own: it goes with the browser, and th
 from __future__ import annotations
 
 import re
+import secrets
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 NAME: Final = "__Host-aftercare"
+_LEFT: Final = "__Host-aftercare-left"
 # By hand: Starlette writes Partitioned only on Python 3.14 and later.
 _ATTRIBUTES: Final = "Path=/; Secure; HttpOnly; SameSite=None; Partitioned"
 _VALUE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -31,6 +33,15 @@ def readable(value: str | None) -> str | None:
 def setting(value: str) -> str:
     """Give the ``Set-Cookie`` header for a value."""
     return f"{NAME}={value}; {_ATTRIBUTES}"
+
+
+def leaving() -> str:
+    """Give a ``Set-Cookie`` header that says nothing, and makes a browser forget the pages it keeps for going back.
+
+    Chromium 156, measured: of a window's pages it keeps those with ``no-store`` too, until a cookie of theirs changes
+    that is neither partitioned nor open to scripts. ``Clear-Site-Data`` does not do it.
+    """
+    return f"{_LEFT}={secrets.token_urlsafe(8)}; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Strict"
 
 
 def dropping() -> str:
