@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from bench import auth, launch, signals
 from bench.processes import HERE, answers, command, instant_server, rss, service
 from bench.ways import END, FHIR, LEFT, START, Case, bare, from_memory, make_case, through_us, timed, with_bundles
 from fhir_aftercare.flows.chart import read_chart
@@ -225,6 +226,8 @@ async def measure(base: str, folder: Path) -> list[Row]:
             for what, part in (("in turn", in_turn), ("one POST each", one_post_each), ("at once", at_once)):
                 say(what)
                 rows += await part(world, http, clinic)
+        say("signals: sustained")
+        rows += [Row(*each) for each in await signals.sustained(world, folder)]
         say("CPU")
         rows += await cpu(world)
         say("protocol")
@@ -233,6 +236,14 @@ async def measure(base: str, folder: Path) -> list[Row]:
         rows += await start_up(folder, base, world.organization)
         say("memory")
         rows += await memory(folder, world.organization)
+    say("signals: acknowledged")
+    rows += [Row(*each) for each in await signals.acknowledged(folder)]
+    say("signals: two processes")
+    rows += [Row(*each) for each in await signals.shared(folder)]
+    say("tokens")
+    rows += [Row(*each) for each in await auth.rows()]
+    say("launch")
+    rows += [Row(*each) for each in await launch.rows()]
     return rows
 
 

@@ -2,14 +2,17 @@
 
     PYTHONPATH=tests python -m bench.sweep [encounters]
 
-Prints one line for each size: the peak of what Python has allocated, and how long it took. Flat is right. The server is
-arithmetic (flows/sweep_server.py), in this process; time is told without tracing, which slows it several times.
+Prints one line for each size: what is alive at most at the tenths of a sweep, the peak with what waits for the garbage
+collector, and how long it took. Flat is right. The server is arithmetic (flows/sweep_server.py), in this process; time
+is told without tracing, which slows it several times.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import resource
 import sys
 import time
 import tracemalloc
@@ -25,12 +28,14 @@ from fhir_aftercare.flows.sweep import SweepSettings, Watermark, sweep
 from flows.sweep_server import FIRST, Many, reached
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fhir_aftercare.flows.signal import DischargeSignal
 
 LARGEST = 100_000
 
 
-async def swept(encounters: int) -> int:
+async def swept(encounters: int, at_a_tenth: Callable[[], None] = lambda: None) -> int:
     """Sweep so many encounters, and give how many signals there were."""
     many = Many(encounters, FIRST + timedelta(seconds=encounters), keep_asked=False)
     signals = 0
@@ -38,7 +43,8 @@ async def swept(encounters: int) -> int:
     async def take(_: DischargeSignal) -> bool:
         nonlocal signals
         signals += 1
-        if signals % 5_000 == 0:
+        if signals % (encounters // 10) == 0:
+            at_a_tenth()
             print(f"\r{signals}/{encounters}", end="", file=sys.stderr, flush=True)
         return True
 
@@ -49,28 +55,36 @@ async def swept(encounters: int) -> int:
     return signals
 
 
-async def measured(encounters: int) -> tuple[float, float]:
-    """Give seconds, and megabytes at the peak."""
+async def measured(encounters: int) -> tuple[float, float, float]:
+    """Give seconds, and megabytes: alive at most at any tenth, and at the peak."""
     started = time.perf_counter()
     assert await swept(encounters) == encounters
     seconds = time.perf_counter() - started
+    alive: list[int] = []
+
+    def look() -> None:
+        gc.collect()
+        alive.append(tracemalloc.get_traced_memory()[0])
+
     tracemalloc.start()
-    await swept(encounters)
+    await swept(encounters, look)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    return seconds, peak / 1e6
+    return seconds, max(alive) / 1e6, peak / 1e6
 
 
 async def main(largest: int = LARGEST) -> bool:
-    """Print a line for each size; False if the largest took half as much again as the smallest."""
+    """Print a line for each size; False if in the largest half as much again was alive as in the smallest."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     await swept(500)  # what is made once
-    peaks = []
+    most = []
     for encounters in (largest // 100, largest // 10, largest):
-        seconds, peak = await measured(encounters)
-        peaks.append(peak)
-        print(f"{encounters:>8} encounters  {peak:6.2f} MB  {seconds:7.1f} s  {encounters / seconds:7.0f} a second")
-    return peaks[-1] < 1.5 * peaks[0]
+        seconds, alive, peak = await measured(encounters)
+        most.append(alive)
+        speed = f"{seconds:6.1f} s  {encounters / seconds:7.0f} a second"
+        print(f"{encounters:>8} encounters  alive {alive:5.2f} MB  peak {peak:5.2f} MB  {speed}", flush=True)
+    print(f"the whole process at its largest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    return most[-1] < 1.5 * most[0]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ used then is the sweep's.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,11 @@ class Many:
 
 @asynccontextmanager
 async def reached(many: Many) -> AsyncIterator[FhirClient]:
-    """Give a client of it."""
-    async with httpx.AsyncClient(transport=httpx.MockTransport(many.answer)) as http:
+    """Give a client of it. Each answer lets the event loop run once, as any network does: it drops timers there."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        return many.answer(request)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         yield FhirClient(BASE, http, max_attempts=1)

@@ -258,6 +258,25 @@ async def test_an_end_that_the_ehr_moves_moves_the_plan_and_what_was_told_later_
     assert not (await follow(world, encounter, event="3", kind="changed")).changed
 
 
+async def test_an_infusion_that_was_stopped_early_keeps_its_plan_and_no_restriction_ends_earlier_by_itself(
+    world: World,
+) -> None:
+    patient, encounter = await visit(world)
+    record = await drug(world, patient, encounter)
+    await finish(world, encounter)
+    await follow(world, encounter)
+    before = {each["id"]: each["occurrencePeriod"] for each in await of_patient(world, "ServiceRequest", patient)}
+    earlier = END - timedelta(minutes=20)
+    period = {"start": START.isoformat(), "end": earlier.isoformat()}
+    await change(world, record, status="stopped", effectivePeriod=period)
+    assert (await follow(world, encounter, event="2")).outcome == "plan"
+    plan = only(await infusion_plans(world, patient))
+    assert (plan["status"], plan["period"]["start"]) == ("active", earlier.isoformat())
+    after = {each["id"]: each["occurrencePeriod"] for each in await of_patient(world, "ServiceRequest", patient)}
+    assert {id_: each["end"] for id_, each in after.items()} == {id_: each["end"] for id_, each in before.items()}
+    assert not (await follow(world, encounter, event="3")).changed
+
+
 @pytest.mark.parametrize(("status", "ends"), [("not-done", "revoked"), ("entered-in-error", "entered-in-error")])
 async def test_a_drug_record_that_is_taken_back_takes_the_plan_back(world: World, status: str, ends: str) -> None:
     patient, encounter = await visit(world)
