@@ -74,7 +74,10 @@ async def measured(encounters: int) -> tuple[float, float, float]:
 
 
 async def main(largest: int = LARGEST) -> bool:
-    """Print a line for each size; False if in the largest half as much again was alive as in the smallest."""
+    """Print a line for each size; False if in the largest a quarter more was alive than in one of a tenth.
+
+    The smallest is shown and not compared: the event loop keeps its first hundred ended timers, one for each page.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     await swept(500)  # what is made once
     most = []
@@ -84,7 +87,7 @@ async def main(largest: int = LARGEST) -> bool:
         speed = f"{seconds:6.1f} s  {encounters / seconds:7.0f} a second"
         print(f"{encounters:>8} encounters  alive {alive:5.2f} MB  peak {peak:5.2f} MB  {speed}", flush=True)
     print(f"the whole process at its largest: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-    return most[-1] < 1.5 * most[0]
+    return most[-1] < 1.25 * most[-2]
 
 
 if __name__ == "__main__":

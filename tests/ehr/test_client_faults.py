@@ -467,6 +467,18 @@ class TestPages:
         with pytest.raises(FhirMalformed):
             await client.search_all("Task")
 
+    async def test_pages_without_end_that_hold_nothing_new(self, mock: respx.MockRouter, client: FhirClient) -> None:
+        asked: list[httpx.Request] = []
+
+        def more(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return httpx.Response(200, json=searchset({"resource": PATIENT}, next_=f"{BASE}?page={len(asked)}"))
+
+        mock.get(url__startswith=BASE).mock(side_effect=more)
+        with pytest.raises(FhirMalformed):
+            await client.search_all("Patient")
+        assert len(asked) < 150
+
     @pytest.mark.parametrize(
         "bundle",
         [PATIENT, {"resourceType": "Bundle", "entry": {"a": 1}}, searchset({}), searchset({"resource": {"id": "x"}})],

@@ -30,7 +30,10 @@ FIRST: Final = datetime(2026, 9, 1, tzinfo=UTC)
 
 @dataclass
 class Many:
-    """``refused`` gives the HTTP status a search is refused with. ``links_only``: it does not say that it sorts."""
+    """``refused`` gives the HTTP status a search is refused with. ``links_only``: it does not say that it sorts.
+
+    ``whole_seconds``: all that was changed in one second has one time.
+    """
 
     encounters: int
     now: datetime
@@ -40,6 +43,7 @@ class Many:
     tells_changes: bool = True
     links_only: bool = False
     reverse: bool = False
+    whole_seconds: bool = False
     refused: Callable[[str, dict[str, str]], int | None] = lambda _type, _params: None
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     keep_asked: bool = True
@@ -47,6 +51,7 @@ class Many:
     def encounter(self, number: int) -> Resource:
         """Give one encounter, as changed once."""
         changed = self.first + number * self.apart
+        changed = changed.replace(microsecond=0) if self.whole_seconds else changed
         meta = {"versionId": "1", "lastUpdated": changed.isoformat()} if self.tells_changes else {"versionId": "1"}
         return {
             "resourceType": "Encounter",

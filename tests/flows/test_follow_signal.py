@@ -344,3 +344,17 @@ async def test_a_visit_of_another_clinic_on_the_same_server_is_left_to_that_clin
     assert only(await infusion_plans(world, patient))["status"] == "draft"
     await change(world, encounter, serviceProvider={"reference": world.organization})
     assert (await follow_signal(context, signal(world, encounter))).outcome == "plan"
+
+
+async def test_a_plan_that_a_person_ended_is_not_made_again_until_the_drug_is_recorded_again(world: World) -> None:
+    patient, encounter = await visit(world)
+    record = await drug(world, patient, encounter)
+    await finish(world, encounter)
+    plan = str((await follow(world, encounter)).plan)
+    await change(world, plan, status="revoked")
+    await change(world, encounter, statusHistory=[])
+    found = await follow(world, encounter, source="sweep", event="2", kind="finished")
+    assert (found.outcome, found.changed, found.plan) == ("revoked", False, plan)
+    await change(world, record, note=[{"text": "given after all"}])
+    assert (await follow(world, encounter, source="sweep", event="3", kind="changed")).outcome == "plan"
+    assert sorted(each["status"] for each in await infusion_plans(world, patient)) == ["active", "revoked"]

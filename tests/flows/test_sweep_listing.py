@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from facts import CLINIC, IDENTIFIERS, PROTOCOL
@@ -15,7 +16,7 @@ from fhir_aftercare.flows.clock import SettableClock
 from fhir_aftercare.flows.context import ClinicContext
 from fhir_aftercare.flows.sweep import SweepSettings, Watermark, sweep
 from fhir_aftercare.flows.sweep_listing import By, Listing
-from flows.sweep_server import FIRST, Many, reached
+from flows.sweep_server import BASE, FIRST, Many, reached
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -76,10 +77,11 @@ async def test_where_a_page_does_not_tell_where_the_next_begins_links_are_follow
 
 
 async def test_after_many_of_one_instant_pages_go_on_from_the_next() -> None:
-    many = Many(400, NOW, apart=timedelta(microseconds=12))  # 83 or 84 in each millisecond
+    many = Many(400, NOW, apart=timedelta(milliseconds=12), whole_seconds=True)  # 83 or 84 in each second
     _, inbox = await swept(many)
-    assert len(inbox.work) == 400
+    assert (len(inbox.work), inbox.asked) == (400, 400)
     assert any("_offset" in params for _, params in many.asked)
+    assert len({params["_lastUpdated"] for type_, params in many.asked if "_lastUpdated" in params}) >= 5
 
 
 async def test_a_second_sweep_asks_for_the_overlap_alone_and_finds_it_known() -> None:
@@ -243,16 +245,64 @@ async def test_ten_times_as_many_encounters_take_no_more_memory() -> None:
     assert many < few * 1.3 + 200_000
 
 
-async def test_a_server_that_compares_seconds_alone_is_read_to_the_end() -> None:
-    """It gives again what is a little older than was asked for."""
+# --- servers that would be read for ever ----------------------------------------------------------------------------
+async def listed(many: Many) -> list[str]:
+    async with reached(many) as fhir:
+        return [each["id"] async for each in Listing(fhir, "Encounter", {}, By.CHANGED, page=20).since(FIRST)]
 
-    class Coarse(Many):
-        def _numbers(self, params: dict[str, str]) -> range:
-            since = params.get("_lastUpdated")
-            whole = {**params, "_lastUpdated": f"{since.partition('.')[0]}+00:00"} if since else params
-            return super()._numbers(whole)
 
-    async with reached(Coarse(200, NOW, apart=timedelta(milliseconds=7))) as fhir:
-        listing = Listing(fhir, "Encounter", {}, By.CHANGED, page=20)
-        found = {each["id"] async for each in listing.since(FIRST)}
-    assert len(found) == 200
+class Coarse(Many):
+    """It compares seconds alone, and gives again what is a little older than was asked for."""
+
+    def _numbers(self, params: dict[str, str]) -> range:
+        since = params.get("_lastUpdated")
+        whole = {**params, "_lastUpdated": f"{since.partition('.')[0]}+00:00"} if since else params
+        return super()._numbers(whole)
+
+
+async def test_a_server_that_compares_seconds_alone_is_read_to_the_end_and_not_again_and_again() -> None:
+    many = Coarse(1000, NOW, apart=timedelta(milliseconds=7))  # 142 or 143 in each second
+    found = await listed(many)
+    assert len(set(found)) == 1000
+    assert len(many.asked) < 100
+    assert len(found) < 1300
+
+
+class Stuck(Many):
+    """It gives the same page whatever is asked, and says that there is more: where, ``more`` tells."""
+
+    more = f"{BASE}/Encounter?_offset=20"
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        bundle = super().answer(request).json()
+        bundle["entry"] = [{"resource": self.encounter(n), "search": {"mode": "match"}} for n in range(20)]
+        bundle["link"] = [{"relation": "next", "url": self.more}, *bundle["link"][:1]]
+        return httpx.Response(200, json=bundle)
+
+
+class Restless(Stuck):
+    """To it, all was changed when it is asked."""
+
+    def encounter(self, number: int) -> dict[str, Any]:
+        self.first += timedelta(milliseconds=1)
+        return super().encounter(number)
+
+
+@pytest.mark.parametrize("more", [{}, {"links_only": True}, {"apart": timedelta()}, {"tells_changes": False}])
+async def test_a_server_that_names_the_same_next_page_for_ever_ends_the_sweep(more: dict[str, Any]) -> None:
+    many = Stuck(20, NOW, **more)
+    with pytest.raises(FhirMalformed):
+        await listed(many)
+    assert len(many.asked) < 10
+
+
+async def test_a_server_to_which_all_changes_while_it_is_read_ends_the_sweep() -> None:
+    many = Restless(20, NOW)
+    with pytest.raises(FhirMalformed):
+        await listed(many)
+    assert len(many.asked) < 10
+
+
+async def test_such_a_server_keeps_the_watermark() -> None:
+    with pytest.raises(FhirMalformed):
+        await swept(Stuck(20, NOW))

@@ -6,7 +6,7 @@ Pure: the client fetches, this decides what was fetched. Each resource is given 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urljoin
 
 from fhir_aftercare.errors import FhirMalformed
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from fhir_aftercare.ehr.answers import Resource
 
 Mode = Literal["match", "include", "outcome"]
+
+# Pages in a row may hold nothing new: what the server hides, or what moved while it was read. Not so many.
+_IDLE: Final = 100
 
 
 @dataclass(slots=True)
@@ -36,6 +39,7 @@ class Pages:
         self._type, self._inside = resource_type, inside
         self._given: set[tuple[str, str]] = set()
         self._visited: set[str] = set()
+        self._idle = 0
 
     def entries(self, bundle: Resource) -> list[tuple[Mode, Resource]]:
         """Give the resources of one page that were not on an earlier one.
@@ -54,12 +58,14 @@ class Pages:
                     continue
                 self._given.add(identity)
             fresh.append((mode, resource))
+        self._idle = 0 if fresh else self._idle + 1
         return fresh
 
     def next_url(self, bundle: Resource, current: str) -> str | None:
         """Give the absolute address of the next page, or None at the end.
 
-        Raises ``FhirMalformed`` if it leaves the FHIR base (it would carry our token there) or runs in a circle.
+        Raises ``FhirMalformed`` if it leaves the FHIR base (it would carry our token there), runs in a circle, or
+        so many pages in a row held nothing new that there will be no end of them.
         """
         links = [link for link in bundle.get("link") or [] if isinstance(link, dict) and link.get("relation") == "next"]
         if not links:
@@ -73,7 +79,7 @@ class Pages:
                 f"A search of {self._type} was answered with a next page outside the FHIR base.",
                 remedy="Set the FHIR base URL to the address the server itself uses in its links.",
             )
-        if url in self._visited:
+        if url in self._visited or self._idle > _IDLE:
             raise FhirMalformed(f"The pages of a search of {self._type} run in a circle.")
         self._visited.add(url)
         return url

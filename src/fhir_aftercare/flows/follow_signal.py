@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import structlog
 
+from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import FhirServerError, NotAnInfusion, NotFound, ProtocolFault, Stale, WrongSubject
-from fhir_aftercare.fhir import careplan
+from fhir_aftercare.fhir import careplan, corrections
 from fhir_aftercare.fhir.bundles import Transaction
 from fhir_aftercare.flows import discharge
-from fhir_aftercare.flows.chart import Section
+from fhir_aftercare.flows.chart import Section, refers_to
 from fhir_aftercare.flows.correct import correct_infusion
 from fhir_aftercare.flows.discharge import DischargeRequest
 from fhir_aftercare.flows.draft import Draft, reference_of
@@ -28,7 +29,18 @@ from fhir_aftercare.flows.hold_plan import hold, release
 from fhir_aftercare.flows.merge_patient import follow_merge
 from fhir_aftercare.flows.record_changed import correction_of
 from fhir_aftercare.flows.settle import settle
-from fhir_aftercare.flows.situation import administrations, is_infusion_encounter, is_standing, refers
+from fhir_aftercare.flows.situation import (
+    administrations,
+    children,
+    find_episode,
+    infusion_plan,
+    is_infusion_encounter,
+    is_standing,
+    is_task,
+    of_episode,
+    refers,
+)
+from fhir_aftercare.flows.sweep_listing import changed_at
 from fhir_aftercare.flows.sweep_run import is_refused
 from fhir_aftercare.flows.which_infusion import episode_of
 from fhir_aftercare.flows.wrong_patient import plans_elsewhere, take_back_elsewhere
@@ -166,8 +178,8 @@ def decide(context: ClinicContext, look: Look, chart: Chart) -> FollowDecision:
     released = [release(draft, each) for each in living]
     if any(released):
         return _signed(draft, "plan", last, again=True)
-    if plans and not living and not standing:
-        return FollowDecision(Transaction(), "revoked", last)  # by a correction; only a person asks for it again
+    if plans and not living and (not standing or _is_ended_by_hand(context, chart)):
+        return FollowDecision(Transaction(), "revoked", last)  # only a person asks for it again
     return _discharged(context, look, chart, last)
 
 
@@ -216,6 +228,26 @@ def _plans_of(chart: Chart) -> list[Resource]:
         and refers(each.get("encounter") or {}, chart.encounter or {"resourceType": "", "id": ""})
     ]
     return sorted(found, key=lambda each: str(each.get("created", "")))
+
+
+def _is_ended_by_hand(context: ClinicContext, chart: Chart) -> bool:
+    """Tell whether a person ended the episode's last plan, and no record of the drug was made or changed since.
+
+    A correction takes back the plan's Tasks with it; whoever ends a plan in the EHR leaves them as they are.
+    """
+    identifiers = context.identifiers
+    episode = find_episode(chart, context.clinic, identifiers, None, None)
+    if episode.generation == 1:
+        return False
+    plan = infusion_plan(chart, identifiers, replace(episode, generation=episode.generation - 1))
+    if plan is None or not refers_to(plan.get("subject"), chart.patient):
+        return False
+    own = [each for each in children(chart, plan) if is_task(each)]
+    if any(each["status"] == "entered-in-error" or corrections.is_withdrawn(each) for each in own):
+        return False
+    given = of_episode(administrations(chart, context.clinic), episode.number, context.clinic)
+    ended, *changes = (changed_at(each) for each in (plan, *(one.resource for one in given)))
+    return ended is not None and all(each is None or utc(each) <= utc(ended) for each in changes)
 
 
 def _says_it_had_ended(encounter: Resource) -> bool:

@@ -2,7 +2,8 @@
 
 Each further page is asked for by where the last one ended, and not by the server's link: servers that page by offset
 leave out what moves while it is read, others forget their pages. Only where a server does not sort, or has more of one
-instant than fit on a page, its links are followed; and in a search by date, where what lasts overlaps every page.
+instant than fit on a page, its links are followed; and in a search by date, where what lasts overlaps every page. Then
+the ids that were given are remembered, and nothing else of them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 from fhir_aftercare.ehr.paging import Pages
+from fhir_aftercare.errors import FhirMalformed
 from fhir_aftercare.fhir import tasks
 
 if TYPE_CHECKING:
@@ -60,9 +62,11 @@ class Listing:
     async def since(self, since: datetime | None) -> AsyncIterator[Resource]:
         """Yield every match that is not older than ``since`` (None: all), oldest first where the server sorts.
 
-        What changes meanwhile may come twice. Raises what the client raises; then not all was given.
+        What changes meanwhile may come twice. Raises what the client raises, and ``FhirMalformed`` if the server gives
+        the same page for ever; then not all was given.
         """
         given: set[str] = set()
+        before: set[str] = set()
         since = _floor(since)
         while True:
             bundle = await self.fhir.search_bundle(self.type, self._params(since))
@@ -75,7 +79,11 @@ class Listing:
             if not _goes_on(bundle):
                 return
             last = _end_of(page) if self.by is By.CHANGED and _is_sorted(bundle) else None
+            ids = {str(each.get("id")) for each in page}
             if last is not None and (since is None or last > since):
+                if ids <= before:
+                    raise FhirMalformed(f"A search of {self.type} does not go on: it gives one page again and again.")
+                before = ids
                 given, since = {_name(each) for each in page if _place(each) == last}, last
                 continue
             given |= {_name(each) for each in page}
@@ -89,7 +97,7 @@ class Listing:
                         break
             if beyond is None:
                 return
-            given, since = {_name(beyond)}, _place(beyond)
+            given, since, before = {_name(beyond)}, _place(beyond), set()
 
     def _params(self, since: datetime | None) -> dict[str, str]:
         name = CHANGED if self.by is By.CHANGED else _DATES[self.type]
@@ -112,8 +120,9 @@ def _end_of(page: Sequence[Resource]) -> datetime | None:
 
 
 def _is_beyond(resource: Resource, last: datetime) -> bool:
+    """Tell whether a resource is of a later second: asked from there, also a server that compares seconds goes on."""
     place = _place(resource)
-    return place is not None and place > last
+    return place is not None and place.replace(microsecond=0) > last.replace(microsecond=0)
 
 
 def changed_at(resource: Resource) -> datetime | None:
