@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond Python, from Debian's packages: Java 17 and Maven for the real HAPI FHIR server,
+# Installs what the tests need beyond Python, from Debian's packages: Java 17 and Maven for HAPI FHIR and Keycloak,
 # PostgreSQL for the service's own tables, Node.js and npm for the Bruno collection, Chromium for launches in a browser.
 set -euo pipefail
 

@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from fhir_aftercare.ehr.transport import CallRecord
     from fhir_aftercare.flows.clock import Clock
     from fhir_aftercare.flows.context import Clinics
-    from fhir_aftercare.smart.keys import KeyRing
+    from fhir_aftercare.smart.keys import Signer
     from fhir_aftercare.store.database import Database
 
 JWKS = "/.well-known/jwks.json"
 _OLD = {"no-s256": Legacy.NO_S256, "oauth-uris": Legacy.OAUTH_URIS}
 
 
-def app_of(name: str, clinic: ClinicSettings, public_url: str, keys: KeyRing | None) -> ClientRegistration:
+def app_of(name: str, clinic: ClinicSettings, public_url: str, keys: Signer | None) -> ClientRegistration:
     """Give the client that people launch. Raises ``ConfigFault``."""
     smart = clinic.smart
     if smart is None or smart.client_id is None:
@@ -66,7 +66,7 @@ def app_of(name: str, clinic: ClinicSettings, public_url: str, keys: KeyRing | N
     )
 
 
-def backend_of(name: str, clinic: ClinicSettings, public_url: str | None, keys: KeyRing | None) -> ClientRegistration:
+def backend_of(name: str, clinic: ClinicSettings, public_url: str | None, keys: Signer | None) -> ClientRegistration:
     """Give the service's own client at the clinic's FHIR server. Raises ``ConfigFault``."""
     smart = clinic.smart
     if smart is None or smart.backend_id is None:
@@ -84,7 +84,7 @@ def backend_of(name: str, clinic: ClinicSettings, public_url: str | None, keys: 
     )
 
 
-def with_usable_ehrs(loaded: LoadedClinics, settings: Settings, keys: KeyRing | None) -> LoadedClinics:
+def with_usable_ehrs(loaded: LoadedClinics, settings: Settings, keys: Signer | None) -> LoadedClinics:
     """Give the clinics without those whose ``[smart]`` table cannot be used; their faults are listed, others run."""
     faults = dict(loaded.faults)
     for name, each in loaded.clinics.items():
@@ -115,7 +115,7 @@ def _lacking(clinic: ClinicSettings, settings: Settings) -> Iterator[str]:
 async def backend_tokens(
     clinics: Mapping[str, ClinicSettings],
     public_url: str | None,
-    keys: KeyRing | None,
+    keys: Signer | None,
     *,
     reach: Callable[[], httpx.AsyncBaseTransport] | None = None,
 ) -> AsyncIterator[Mapping[str, BackendTokens]]:
@@ -141,7 +141,7 @@ async def pages_of(
     *,
     clinics: Clinics,
     database: Database,
-    keys: KeyRing | None,
+    keys: Signer | None,
     clock: Clock,
     on_call: Callable[[CallRecord], None] | None = None,
     reach: Callable[[], httpx.AsyncBaseTransport] | None = None,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from fhir_aftercare.observe.tracing import Tracing
     from fhir_aftercare.smart.http import BoundedHttp
     from fhir_aftercare.smart.introspection import Introspection
-    from fhir_aftercare.smart.keys import KeyRing
+    from fhir_aftercare.smart.keys import Key, KeyRing
 
 TITLE = "fhir-aftercare"
 
@@ -99,7 +99,6 @@ def create_app(
         if any(each.smart is not None for each in files.clinics.values()):
             from fhir_aftercare.launching_clinics import pages_of  # noqa: PLC0415
 
-            ring = keys_of_ours.ring() if keys_of_ours else None
             await running.enter_async_context(
                 pages_of(
                     app,
@@ -107,7 +106,7 @@ def create_app(
                     files.clinics,
                     clinics=clinics,
                     database=database,
-                    keys=ring,
+                    keys=keys_of_ours,
                     clock=clock,
                     on_call=on_call,
                     reach=reach,
@@ -222,6 +221,15 @@ class _KeyFile:
             log.warning("key file not read", setting="AFTERCARE_KEYS", error=type(fault).__name__)
         return self._ring
 
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms that can be signed with."""
+        return self.ring().algorithms
+
+    def signing(self, alg: str) -> Key:
+        """Give the key that signs now. Raises ``KeyFault`` if there is none for the algorithm."""
+        return self.ring().signing(alg)
+
     def public_jwks(self) -> Mapping[str, Any]:
         """Give the public halves."""
         return self.ring().public_jwks()
@@ -245,13 +253,12 @@ class _Files:
     async def opening(self, on_call: OnCall) -> AsyncIterator[Clinics]:
         """Give the clinics; one with faults is refused with all of them logged."""
         settings = self._settings
-        ring = self._keys.ring() if self._keys else None
         found = load_clinics(settings.clinics, os.environ)
         if any(each.smart is not None for each in found.clinics.values()):
             # Imported here: without SMART the service starts without any cryptography.
             from fhir_aftercare.launching_clinics import with_usable_ehrs  # noqa: PLC0415
 
-            found = with_usable_ehrs(found, settings, ring)
+            found = with_usable_ehrs(found, settings, self._keys)
         loaded, protocols = clinic_protocols(found, shipped_protocol(settings.profiles))
         for name, refused in loaded.faults.items():
             for fault in refused.faults:  # a line each: a list would be withheld
@@ -264,7 +271,7 @@ class _Files:
                 from fhir_aftercare.launching_clinics import backend_tokens  # noqa: PLC0415
 
                 tokens = await stack.enter_async_context(
-                    backend_tokens(loaded.clinics, settings.public_url, ring, reach=self._reach)
+                    backend_tokens(loaded.clinics, settings.public_url, self._keys, reach=self._reach)
                 )
             yield await stack.enter_async_context(
                 connected(loaded, protocols, clock=self._clock, on_call=on_call, tokens=tokens, reach=self._reach)

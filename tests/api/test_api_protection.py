@@ -19,10 +19,12 @@ from api.service import Service, problem_of, running
 from fhir_aftercare.api import scopes
 from fhir_aftercare.api.app import Machinery, make_app
 from fhir_aftercare.api.clinics import PREFIX, Clinic
-from fhir_aftercare.api.security import OPEN, PLAN_READERS, admit, admitted, holder_of, vouch
+from fhir_aftercare.api.security import OPEN, PLAN_READERS, admit
 from fhir_aftercare.config import Settings
 from fhir_aftercare.flows.context import Clinics
+from fhir_aftercare.intake.cds_routes import cds_router
 from fhir_aftercare.service import create_app
+from fhir_aftercare.ui.routes import ui_router
 from flows.cases import LEFT
 from openapi.document import codes, followed, operations
 from smart.bearer_issuer import ATTACKER, AUDIENCE, INTROSPECTION, ISSUER, JWKS, Issuer, down
@@ -51,6 +53,18 @@ OPEN_TO_ALL = {
     "/hooks/{clinic}/subscription": "the clinic's FHIR server proves itself by its secret",
     "/hooks/{clinic}/subscription/{type_}/{id_}": "the clinic's FHIR server proves itself by its secret",
     "/hooks/{clinic}/topic": "the clinic's FHIR server proves itself by its secret or its signature",
+    **{
+        f"{base}cds-services{rest}": "the EHR proves itself by a token it signs"
+        for base in ("/", "/cds/{clinic}/")
+        for rest in ("", "/aftercare-discharge", "/aftercare-discharge/feedback")
+    },
+    "/launch": "only a registered EHR can be launched from",
+    "/launch/{clinic}": "only a registered EHR can be launched from",
+    "/callback": "needs a launch under way and its one-use state",
+    "/app/l/{launch_id}/": "needs the session of the launch",
+    "/app/l/{launch_id}/sign-out": "needs the session of the launch",
+    "/app/signed-out/{clinic}": "says so, and shows nothing",
+    "/app/static/aftercare.css": "how pages look",
 }
 
 
@@ -107,10 +121,18 @@ async def call(service: Service, operation: Operation, clinic: str, headers: dic
 
 
 # --- every route -----------------------------------------------------------------------------------------------------
-def test_every_route_is_protected_or_open_for_a_reason() -> None:
+def whole_app() -> FastAPI:
+    """Give the application with the doors that a clinic's settings open when it starts."""
     app = create_app(Settings.model_construct())
-    found = list(iter_route_contexts(app.routes))
+    app.include_router(cds_router())
+    app.include_router(ui_router())
+    return app
+
+
+def test_every_route_is_protected_or_open_for_a_reason() -> None:
+    found = list(iter_route_contexts(whole_app().routes))
     assert len(found) > 20
+    assert OPEN_TO_ALL.keys() <= {route.path for route in found}, "what is gone needs no reason"
     for route in found:
         asks = any(each.dependency is admit for each in getattr(route, "dependencies", None) or ())
         assert asks is not (route.path in OPEN_TO_ALL), f"{route.path}: say what its callers need (api.security)"
@@ -358,12 +380,3 @@ async def test_nobody_gets_in_before_the_service_has_started() -> None:
 async def test_without_issuers_everything_is_as_before(small_service: Service) -> None:
     assert (await small_service.get("/worklist")).status_code == 200
     assert (await small_service.get("/worklist", headers=bearing("not looked at"))).status_code == 200
-
-
-def test_a_door_with_keys_of_its_own_lets_in_for_one_clinic() -> None:
-    scope: dict[str, Any] = {}
-    assert not admitted(scope, "harbor")
-    vouch(scope, "harbor", "ehr-of-harbor")
-    assert admitted(scope, "harbor")
-    assert not admitted(scope, "quay")
-    assert holder_of(scope)

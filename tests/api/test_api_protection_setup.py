@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -13,9 +15,12 @@ from fhir_aftercare.api import scopes
 from fhir_aftercare.api.security import Protection
 from fhir_aftercare.config import Settings, read_settings
 from fhir_aftercare.errors import ConfigFault
-from fhir_aftercare.service import create_app
+from fhir_aftercare.service import _KeyFile, create_app
+from fhir_aftercare.smart.assertion import client_assertion
 from fhir_aftercare.smart.faults import KeyFault
 from fhir_aftercare.smart.keys import KeyRing
+from fhir_aftercare.smart.registration import ClientRegistration
+from fhir_aftercare.smart.scopes import ScopeTable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -173,6 +178,24 @@ async def test_public_keys_are_published_and_follow_the_file(tmp_path: Path) -> 
     assert len([line for line in lines if line["event"] == "key file not read"]) == 1
     file.unlink()
     assert (await get(app, JWKS)).json() == rotated.public_jwks()
+
+
+def test_who_signs_with_the_file_follows_it_too(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    ring = KeyRing.new()
+    ring.save(file)
+    us = ClientRegistration(
+        clinic="harbor", iss=ISSUER, client_id="us", kind="asymmetric", scopes=ScopeTable(()), keys=_KeyFile(file)
+    )
+
+    def signed_by() -> str:
+        head = client_assertion(us, f"{ISSUER}/token", datetime.now(UTC)).partition(".")[0]
+        return str(json.loads(base64.urlsafe_b64decode(head + "=="))["kid"])
+
+    assert signed_by() == ring.signing("ES384").kid
+    rotated = ring.rotate()
+    rotated.save(file)
+    assert signed_by() == rotated.signing("ES384").kid
 
 
 def test_a_key_file_that_others_may_read_stops_the_start(tmp_path: Path) -> None:

@@ -12,14 +12,18 @@ import pytest
 
 from api.service import Service, problem_of, running
 from fhir_aftercare.api import scopes
+from fhir_aftercare.smart import scopes as smart_scopes
 from fhir_aftercare.smart.assertion import TYPE, client_assertion
+from fhir_aftercare.smart.backend import BackendTokens
 from fhir_aftercare.smart.bearer import BearerTokens, Trust
 from fhir_aftercare.smart.bearer_faults import TokenRejected
+from fhir_aftercare.smart.discovery import SmartConfiguration
 from fhir_aftercare.smart.http import BoundedHttp, new_client
 from fhir_aftercare.smart.introspection import REMEMBERED, Introspection, IntrospectionClient
 from fhir_aftercare.smart.keys import KeyRing
 from fhir_aftercare.smart.registration import ClientRegistration
 from fhir_aftercare.smart.scopes import ScopeTable
+from fhir_aftercare.smart.tokens import TokenEndpoint
 from keycloak import ADMIN
 
 if TYPE_CHECKING:
@@ -55,21 +59,37 @@ class Party:
         async with httpx.AsyncClient(timeout=60) as http:
             return await http.post(self.realm.token_endpoint, data=form)
 
-    def assertion(self, client: str) -> str:
-        registration = ClientRegistration(
+    def registration(self, client: str, *scope: str) -> ClientRegistration:
+        return ClientRegistration(
             clinic="harbor",
             iss=self.realm.issuer,
             client_id=client,
             kind="asymmetric",
-            scopes=ScopeTable(()),
+            scopes=ScopeTable(smart_scopes.parse(" ".join(scope)).access, context=(), identity=False),
             keys=self.portal,
         )
-        return client_assertion(registration, self.realm.token_endpoint, datetime.now(UTC))
+
+    def assertion(self, client: str) -> str:
+        return client_assertion(self.registration(client), self.realm.token_endpoint, datetime.now(UTC))
+
+    async def of(self, registration: ClientRegistration) -> SmartConfiguration:
+        """Stand for what Keycloak has none of: ``.well-known/smart-configuration``."""
+        return SmartConfiguration(
+            iss=registration.iss,
+            token_endpoint=self.realm.token_endpoint,
+            revocation_endpoint=self.realm.revocation_endpoint,
+            capabilities=frozenset({"permission-v2"}),
+        )
 
     async def token(self, client: str = "portal", scope: str = "aftercare/plans.read") -> str:
         answer = await self.ask(client, scope)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
+
+    async def revoke(self, token: str) -> None:
+        form = {"token": token, "client_assertion_type": TYPE, "client_assertion": self.assertion("portal")}
+        async with httpx.AsyncClient(timeout=60) as http:
+            assert (await http.post(self.realm.revocation_endpoint, data=form)).status_code == 200
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +151,48 @@ async def test_a_backend_service_calls_the_api(party: Party, service: Service) -
     assert 'scope="aftercare/events.write"' in answer.headers["www-authenticate"]
 
 
+async def test_our_own_backend_client_gets_tokens_renews_them_and_hands_them_back(
+    party: Party, service: Service
+) -> None:
+    registration = party.registration("portal", *SMART)
+    async with new_client() as http:
+        endpoint = TokenEndpoint(BoundedHttp(http))
+        backend = BackendTokens(registration, party, endpoint)  # type: ignore[arg-type]
+        first = await backend.token()
+        assert await backend.token() == first
+        assert await backend.missing() == ()
+        second = await backend.renew()
+        assert second != first
+        for token in (first, second):
+            answer = await service.post("/discharges/batch", {"discharges": []}, headers=bearing(token))
+            problem_of(answer, 422, "invalid-request")
+        kept = backend._tokens
+        assert kept
+        assert await endpoint.revoke(registration, await party.of(registration), kept)
+
+
+async def test_a_revoked_token_is_refused_by_a_service_that_asks_and_by_no_other(
+    party: Party, service: Service, sandbox: Server, tmp_path: Path
+) -> None:
+    token = await party.token()
+    await party.revoke(token)
+    assert (await service.get("/worklist", headers=bearing(token))).status_code == 200
+    (tmp_path / "careful").mkdir()
+    settings = {
+        "auth_issuers": party.realm.issuer,
+        "auth_audience": AUDIENCE,
+        "auth_introspect": "all",
+        "auth_introspection_url": party.realm.introspection_endpoint,
+        "auth_introspection_client": "aftercare",
+        "auth_introspection_secret": SECRET,
+    }
+    async with running(sandbox, tmp_path / "careful", settings=settings) as careful:
+        refused = await careful.get("/worklist", headers=bearing(token))
+        assert problem_of(refused, 401, "unauthenticated")["where"] == ["active"]
+        answer = await careful.get("/worklist", headers=bearing(await party.token()))
+        assert answer.status_code == 200, answer.text
+
+
 async def test_smart_scopes_of_the_server_open_what_comes_to_the_same(party: Party, service: Service) -> None:
     token = await party.token(scope=" ".join(SMART))
     answer = await service.post("/discharges/batch", {"discharges": []}, headers=bearing(token))
@@ -188,9 +250,7 @@ async def test_a_revoked_token_ends_within_half_a_minute(party: Party) -> None:
         bearer = checking(party, http, now, by_key=False)
         assert (await bearer.caller(token)).client == "portal"
         assert (await checking(party, http, now, by_key=True).caller(token)).client == "portal"
-        form = {"token": token, "client_assertion_type": TYPE, "client_assertion": party.assertion("portal")}
-        async with httpx.AsyncClient(timeout=60) as outside:
-            assert (await outside.post(party.realm.revocation_endpoint, data=form)).status_code == 200
+        await party.revoke(token)
         # Asked with a key by a clock that is ahead, Keycloak refuses: an assertion of the future is none.
         for careful, ahead in ((checking(party, http, now, by_key=True), timedelta(0)), (bearer, REMEMBERED)):
             now.by = ahead

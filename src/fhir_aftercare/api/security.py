@@ -158,15 +158,8 @@ ADMINS: Final = needs(scopes.ADMIN)
 
 
 def admitted(scope: MutableMapping[str, Any], clinic: str) -> bool:
-    """Tell whether a request was let in for a clinic: by ``admit``, or by a door of its own that called ``vouch``."""
+    """Tell whether ``admit`` let the request in for a clinic."""
     return bool(scope.get(_ADMITTED) == (clinic,))
-
-
-def vouch(scope: MutableMapping[str, Any], clinic: str, client: str) -> None:
-    """Let a request in whose sender was checked otherwise, such as an EHR by its own signed token."""
-    identify(scope, client)
-    scope[_HOLDER] = sha256(f"vouched\n{client}".encode()).hexdigest()
-    scope[_ADMITTED] = (clinic,)
 
 
 def holder(caller: Caller) -> str:

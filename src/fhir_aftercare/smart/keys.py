@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -90,6 +90,17 @@ def key_from_pem(pem: bytes, *, now: Callable[[], datetime] = _utc_now) -> Key:
     if isinstance(native, RSAPrivateKey) and native.key_size >= SMALLEST_RSA:
         return _key(RSAKey.import_key(native), now())
     raise KeyFault("The private key is neither EC P-384 nor RSA of 2048 bits or more.", where="PEM")
+
+
+class Signer(Protocol):
+    """What a registration signs with: a ``KeyRing``, or whatever gives the ring as it is now."""
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms that can be signed with."""
+
+    def signing(self, alg: str) -> Key:
+        """Give the key that signs now. Raises ``KeyFault`` if there is none for the algorithm."""
 
 
 class KeyRing:

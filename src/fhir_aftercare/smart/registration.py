@@ -19,7 +19,7 @@ from fhir_aftercare.smart.keys import ALGORITHMS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from fhir_aftercare.smart.keys import KeyRing
+    from fhir_aftercare.smart.keys import Signer
     from fhir_aftercare.smart.scopes import ScopeTable
 
 Kind = Literal["public", "symmetric", "asymmetric"]
@@ -50,7 +50,7 @@ class ClientRegistration:
     redirect_uri: str | None = None
     launch_url: str | None = None
     secret: str | None = field(default=None, repr=False)
-    keys: KeyRing | None = field(default=None, repr=False, compare=False)
+    keys: Signer | None = field(default=None, repr=False, compare=False)
     alg: str = "ES384"
     jwks_url: str | None = None
     openid_issuer: str | None = None
