@@ -19,18 +19,19 @@ from fhir_aftercare.flows.record_infusion import record_infusion
 from fhir_aftercare.intake.cds_settings import CdsClient, CdsSettings
 from fhir_aftercare.intake.hl7v2_settings import Hl7Settings, Sender
 from fhir_aftercare.intake.settings import SubscriptionSettings
+from fhir_aftercare.sandbox.store import create_store
 from fhir_aftercare.service import create_app
 from flows.cases import LEFT, of_patient, recording, visit
-from servers import free_port
+from servers import Server, free_port
 from world import NEW_YORK, START, make_world
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from servers import Server
     from world import World
 
+BASE = "http://hospital.localhost/fhir"
 SECRET = "a-secret-of-this-test-alone"
 VISITS, PEOPLE = "https://ehr.example.org/visits", "https://ehr.example.org/people"
 DOORS = DoorSettings(
@@ -95,8 +96,17 @@ async def service(server: Server, folder: Path) -> AsyncIterator[Running]:
 
 
 @pytest.fixture
-async def running(sandbox: Server, tmp_path: Path) -> AsyncIterator[Running]:
-    async with service(sandbox, tmp_path) as found:
+async def hospital(tmp_path: Path) -> AsyncIterator[Server]:
+    """A FHIR server of its own: a sweep on starting finds everybody's patients."""
+    store = create_store(tmp_path / "store", BASE)
+    async with Server.reached("hospital", BASE, store) as server:
+        yield server
+    store.close()
+
+
+@pytest.fixture
+async def running(hospital: Server, tmp_path: Path) -> AsyncIterator[Running]:
+    async with service(hospital, tmp_path) as found:
         yield found
 
 
@@ -157,8 +167,8 @@ async def test_cds_hooks_are_offered_and_a_call_without_a_token_is_refused(runni
     assert refused.status_code == 401
 
 
-async def test_what_nobody_told_is_found_on_starting(sandbox: Server, tmp_path: Path) -> None:
-    async with service(sandbox, tmp_path) as first:
+async def test_what_nobody_told_is_found_on_starting(hospital: Server, tmp_path: Path) -> None:
+    async with service(hospital, tmp_path) as first:
         patient, _ = await first.infused("V4")
         world = first.world
 

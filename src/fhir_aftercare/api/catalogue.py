@@ -21,7 +21,7 @@ EXAMPLE_REQUEST: Final = "7d0c1f5e2b9a4c06"
 ABSTRACT: Final = frozenset({AftercareError, errors.FhirServerError, faults.HttpFault})
 
 # Their faults are no answers of the API: whoever calls them says in its words what went wrong.
-_APART: Final = tuple(f"fhir_aftercare.{each}." for each in ("smart", "work", "intake", "observe"))
+_APART: Final = tuple(f"fhir_aftercare.{each}." for each in ("smart", "work", "intake", "observe", "ui", "sandbox"))
 
 _EXAMPLES: Final[tuple[AftercareError, ...]] = (
     Unexpected("Something went wrong that nobody foresaw."),
