@@ -56,11 +56,12 @@ async def answers(http: httpx.AsyncClient, url: str, every: float = 0.05) -> Non
 
 @contextmanager
 def service(
-    folder: Path, base: str, organization: str, *, database: str = "", more: str = ""
+    folder: Path, base: str, organization: str, *, database: str = "", more: str = "", work: bool = True
 ) -> Iterator[tuple[str, int]]:
     """Run ``fhir-aftercare serve`` as a process of its own, and give its address and process id.
 
-    ``database`` is a URL, a file of its own if not given; ``more`` are tables for the clinic's file.
+    ``database`` is a URL, a file of its own if not given; ``more`` are tables for the clinic's file; ``work``:
+    with durable work and sweeps, as usual.
     """
     clinics = folder / "clinics"
     clinics.mkdir(parents=True)
@@ -76,7 +77,8 @@ def service(
         "AFTERCARE_PORT": str(port),
         "AFTERCARE_METRICS_PORT": "0",
         "AFTERCARE_DATABASE_URL": database or f"sqlite:///{folder / 'own.db'}",
-        "AFTERCARE_LOG_LEVEL": "warning",
+        "AFTERCARE_LOG_LEVEL": "error",
+        "AFTERCARE_WORK": str(work),
     }
     process = subprocess.Popen([OURS, "serve"], env=environment)
     try:

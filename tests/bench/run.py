@@ -176,11 +176,11 @@ async def protocol(world: World) -> list[Row]:
     ]
 
 
-async def memory(folder: Path, organization: str) -> list[Row]:
+async def memory(folder: Path, organization: str, *, work: bool) -> list[Row]:
     with instant_server() as base:
         async with httpx.AsyncClient(timeout=60) as http:
             await answers(http, base)
-            with service(folder / "memory", base, organization) as (url, pid):
+            with service(folder / f"memory-{work}", base, organization, work=work) as (url, pid):
                 await answers(http, f"{url}/readyz")
                 at_rest, seen = rss(pid), []
                 for number in range(DISCHARGES):
@@ -189,10 +189,11 @@ async def memory(folder: Path, organization: str) -> list[Row]:
                     if number in {199, 999, DISCHARGES - 1}:
                         seen.append(rss(pid))
                         say(f"  {number + 1} discharges: {seen[-1]:.0f} MB")
+    which = "with durable work and sweeps" if work else "answering calls only"
     return [
-        Row("memory at rest", f"{at_rest:.0f} MB", "≤ 150 MB"),
+        Row(f"memory at rest, {which}", f"{at_rest:.0f} MB", "≤ 150 MB"),
         Row(
-            f"memory after 200, 1,000 and {DISCHARGES:,} discharges",
+            f"memory after 200, 1,000 and {DISCHARGES:,} discharges, {which}",
             ", ".join(f"{each:.0f}" for each in seen) + " MB",
             "≤ 150 MB, flat",
         ),
@@ -235,7 +236,8 @@ async def measure(base: str, folder: Path) -> list[Row]:
         say("start")
         rows += await start_up(folder, base, world.organization)
         say("memory")
-        rows += await memory(folder, world.organization)
+        for work in (False, True):
+            rows += await memory(folder, world.organization, work=work)
     say("signals: acknowledged")
     rows += [Row(*each) for each in await signals.acknowledged(folder)]
     say("signals: two processes")
