@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,14 +17,14 @@ from bench.ways import END, LEFT, START, Case, bare, make_case, with_bundles
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.tasks import instant as text_of
 from postgres import running_postgres
+from servers import HapiServer, Server
+from world import make_world
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from world import World
 
 RATE, SECONDS = 50, 12
-SUSTAINED = 240
+SUSTAINED = 160
 AT_ONCE = 16
 SHARED = 240
 # So much at once that the server is kept busy, as the bare client keeps it.
@@ -60,6 +62,7 @@ async def sustained(world: World, folder: Path) -> list[Figure]:
     async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=64)) as http:
         theirs = [await with_bundles(world, await make_case(world)) for _ in range(SUSTAINED)]
         ours = [await _ended(world) for _ in range(SUSTAINED)]
+        await bare(http, base, await with_bundles(world, await make_case(world)))  # what all share is made once
         places = asyncio.Semaphore(AT_ONCE)
 
         async def one(case: Case) -> None:
@@ -158,3 +161,26 @@ async def _ended(world: World) -> tuple[str, str]:
         }
     )
     return patient, encounter
+
+
+async def alone(folder: Path, base: str) -> list[Figure]:
+    """Measure all of it on a FHIR server that holds nothing else."""
+    async with Server.reached("hapi", base) as server:
+        done = await sustained(await make_world(server, now=LEFT), folder)
+    return [*await acknowledged(folder), *done, *await shared(folder)]
+
+
+def main() -> None:
+    """Print the lines of a table: ``PYTHONPATH=tests python -m bench.signals``."""
+    with tempfile.TemporaryDirectory(prefix="aftercare-bench-") as folder:
+        hapi = HapiServer(Path(folder) / "hapi.log")
+        hapi.start()
+        try:
+            rows = asyncio.run(alone(Path(folder), hapi.base_url))
+        finally:
+            hapi.stop()
+    print("\n".join(f"| {what} | {figure} | {aim} |" for what, figure, aim in rows))
+
+
+if __name__ == "__main__":
+    main()
