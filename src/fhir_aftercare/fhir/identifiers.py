@@ -54,3 +54,8 @@ def token_query(parameter: str, identifier: dict[str, str]) -> str:
     """Give the ``ifNoneExist`` query ``parameter=system|value`` of an Identifier or a tag Coding."""
     value = identifier.get("value") or identifier["code"]
     return f"{parameter}={quote(identifier['system'], safe=':/')}|{quote(value, safe='')}"
+
+
+def escaped(value: str) -> str:
+    """Give a text as one part of a search parameter: ``$``, ``,``, ``|`` and the backslash are escaped (R4)."""
+    return "".join(f"\\{each}" if each in "$,|\\" else each for each in value)

@@ -15,6 +15,7 @@ from fhir_aftercare.care.timing import utc
 from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.errors import FhirGone, FhirNotFound
 from fhir_aftercare.fhir import tasks
+from fhir_aftercare.fhir.identifiers import escaped
 from fhir_aftercare.work.faults import NotYet
 
 if TYPE_CHECKING:
@@ -95,13 +96,8 @@ async def _recent(context: ClinicContext, signal: DischargeSignal, now: datetime
 
 
 async def _identified(context: ClinicContext, type_: str, identifier: Identifier) -> list[Resource]:
-    token = "|".join(_escaped(part) for part in identifier) if identifier[0] else _escaped(identifier[1])
+    token = "|".join(escaped(part) for part in identifier) if identifier[0] else escaped(identifier[1])
     found = await context.fhir.find(type_, {"identifier": token, "_count": _PAGE})
     if not found:
         raise NotYet(f"The FHIR server has no {type_} with the identifier that was sent.", where=type_)
     return found
-
-
-def _escaped(value: str) -> str:
-    """R4: in a search parameter ``$``, ``,`` and ``|`` are escaped."""
-    return "".join(f"\\{each}" if each in "$,|\\" else each for each in value)

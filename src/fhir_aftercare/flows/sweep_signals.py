@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.fhir import exact_json, tasks, terms
+from fhir_aftercare.fhir.identifiers import escaped
 from fhir_aftercare.flows.signal import DischargeSignal
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def drug_codes(clinic: Clinic) -> str:
     """Give the token search for ketamine: the standard codes, ours, and the clinic's (design §9.1)."""
     known = [(each.system, each.code) for each in (terms.KETAMINE_RXNORM, terms.KETAMINE_SNOMED)]
     known += [(terms.KETAMINE_INFUSION.system, terms.KETAMINE_INFUSION.code), *sorted(clinic.ketamine_codes)]
-    return ",".join("|".join(map(_escaped, each)) for each in dict.fromkeys(known))
+    return ",".join("|".join(map(escaped, each)) for each in dict.fromkeys(known))
 
 
 def signal_of(clinic: str, resource: Resource, again: str = "") -> DischargeSignal | None:
@@ -74,8 +75,3 @@ def _reference(resource: Resource, type_: str, *elements: str) -> str | None:
         if place is not None and place.type == type_:
             return place.reference
     return None
-
-
-def _escaped(value: str) -> str:
-    """R4: in a search parameter ``$``, ``,`` and ``|`` are escaped."""
-    return "".join(f"\\{each}" if each in "$,|\\" else each for each in value)
