@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from fhir_aftercare.api.wellknown import JWKS
 from fhir_aftercare.config import LoadedClinics
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.smart import scopes
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from fhir_aftercare.smart.keys import Signer
     from fhir_aftercare.store.database import Database
 
-JWKS = "/.well-known/jwks.json"
 _OLD = {"no-s256": Legacy.NO_S256, "oauth-uris": Legacy.OAUTH_URIS}
 
 

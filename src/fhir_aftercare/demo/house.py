@@ -18,13 +18,13 @@ from urllib.parse import urlencode
 import httpx
 from pydantic import SecretStr
 
+from fhir_aftercare.api.wellknown import JWKS
 from fhir_aftercare.config import Settings
 from fhir_aftercare.demo import people
 from fhir_aftercare.demo.sites import listener, port_of, serving
 from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.identifiers import Identifiers
-from fhir_aftercare.launching_clinics import JWKS
 from fhir_aftercare.sandbox.ehr import EhrClient, EhrSettings, EhrUser, LocalNames, create_ehr
 from fhir_aftercare.service import create_app
 from fhir_aftercare.smart.keys import KeyRing
