@@ -19,8 +19,8 @@ from fhir_aftercare.api import scopes
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.smart.bearer import BearerTokens, Caller, Trust
 from fhir_aftercare.smart.bearer_faults import IssuerUnavailable, TokenRejected
-from fhir_aftercare.smart.bearer_keys import ALGORITHMS
 from fhir_aftercare.smart.http import BoundedHttp, Limits
+from fhir_aftercare.smart.issuer_key import ALGORITHMS
 from smart.bearer_issuer import ATTACKER, AUDIENCE, ISSUER, JWKS, KEYS, METADATA, OTHER_ISSUER, Issuer, down
 
 if TYPE_CHECKING:

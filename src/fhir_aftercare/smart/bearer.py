@@ -24,15 +24,16 @@ from joserfc.jwt import JWTClaimsRegistry
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.smart import addresses, scopes
 from fhir_aftercare.smart.bearer_faults import TokenRejected
-from fhir_aftercare.smart.bearer_keys import ALGORITHMS, IssuerKeys
+from fhir_aftercare.smart.bearer_keys import IssuerKeys
 from fhir_aftercare.smart.faults import UnsafeAddress
+from fhir_aftercare.smart.issuer_key import ALGORITHMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fhir_aftercare.smart.bearer_keys import IssuerKey
     from fhir_aftercare.smart.http import BoundedHttp
     from fhir_aftercare.smart.introspection import Introspection
+    from fhir_aftercare.smart.issuer_key import IssuerKey
 
 LARGEST_TOKEN: Final = 16_384
 LEEWAY: Final = timedelta(seconds=60)

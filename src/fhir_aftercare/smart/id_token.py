@@ -16,28 +16,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from joserfc import jwt
 from joserfc.errors import ClaimError, JoseError
-from joserfc.jwk import ECKey, RSAKey
 from joserfc.jwt import JWTClaimsRegistry
 
 from fhir_aftercare.smart import addresses
 from fhir_aftercare.smart.faults import DiscoveryFault, IdTokenRefused
+from fhir_aftercare.smart.issuer_key import ALGORITHMS, read_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fhir_aftercare.smart.discovery import SmartConfiguration
     from fhir_aftercare.smart.http import BoundedHttp
+    from fhir_aftercare.smart.issuer_key import IssuerKey
     from fhir_aftercare.smart.registration import ClientRegistration
 
-# Signatures with public keys only: with HS* whoever knows the public key could sign.
-ALGORITHMS: Final = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
 LEEWAY: Final = timedelta(seconds=60)
 OLDEST: Final = timedelta(minutes=10)
 KEYS_TTL: Final = timedelta(hours=1)
 REFETCH_EVERY: Final = timedelta(minutes=1)
-_MOST_KEYS: Final = 50
-_SMALLEST_RSA: Final = 2048
-_CURVES: Final = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 _HASHES: Final = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 
 
@@ -51,22 +47,11 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class _IssuerKey:
-    kid: str | None
-    alg: str | None
-    jose: ECKey | RSAKey
-
-    def can_check(self, alg: str) -> bool:
-        kind = self.jose.curve_name == _CURVES.get(alg) if isinstance(self.jose, ECKey) else alg[:2] in {"RS", "PS"}
-        return kind and self.alg in {None, alg}
-
-
-@dataclass(frozen=True, slots=True)
 class _IssuerKeys:
     read_at: datetime
-    keys: tuple[_IssuerKey, ...]
+    keys: tuple[IssuerKey, ...]
 
-    def for_header(self, header: dict[str, Any]) -> list[_IssuerKey]:
+    def for_header(self, header: dict[str, Any]) -> list[IssuerKey]:
         """Give the keys that may have signed: those of the header's kid, else those without one; no kid, all."""
         able = [key for key in self.keys if key.can_check(str(header["alg"]))]
         kid = header.get("kid")
@@ -131,7 +116,7 @@ class IdTokens:
             if members.get("issuer") != issuer:
                 raise DiscoveryFault("The OpenID configuration is another issuer's.", where="issuer")
             jwks_uri = addresses.endpoint(_absolute(members.get("jwks_uri")), "jwks_uri", base=issuer)
-            keys = _read_keys((await self._http.get(jwks_uri, "jwks_uri")).json_object())
+            keys = read_keys((await self._http.get(jwks_uri, "jwks_uri")).json_object())
             self._known[issuer] = _IssuerKeys(self._now(), keys)
             return self._known[issuer]
 
@@ -169,40 +154,13 @@ def _peek(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, claims
 
 
-def _verify(token: str, keys: list[_IssuerKey], alg: str) -> dict[str, Any] | None:
+def _verify(token: str, keys: list[IssuerKey], alg: str) -> dict[str, Any] | None:
     for key in keys:
         try:
             return jwt.decode(token, key.jose, algorithms=[alg]).claims
         except (JoseError, ValueError):
             continue  # another key of the same kind may have signed
     return None
-
-
-def _read_keys(members: dict[str, Any]) -> tuple[_IssuerKey, ...]:
-    entries = members.get("keys")
-    if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
-        raise DiscoveryFault("The issuer's keys are not a JWK Set.", where="keys")
-    read = [key for entry in entries if isinstance(entry, dict) for key in _read_key(entry)]
-    if not read:
-        raise DiscoveryFault("The issuer publishes no key to check signatures with.", where="keys")
-    return tuple(read)
-
-
-def _read_key(entry: dict[str, Any]) -> list[_IssuerKey]:
-    """Give the key of a JWK as a list: empty for one of another kind or use, which RFC 7517 §5 says to pass over."""
-    kinds: dict[Any, type[ECKey | RSAKey]] = {"EC": ECKey, "RSA": RSAKey}
-    kind, kid, alg = kinds.get(entry.get("kty")), entry.get("kid"), entry.get("alg")
-    if kind is None or entry.get("use", "sig") != "sig":
-        return []
-    if not all(text is None or isinstance(text, str) for text in (kid, alg)):
-        return []
-    if kind is RSAKey and len(str(entry.get("n", ""))) * 6 < _SMALLEST_RSA:  # six bits a letter
-        return []
-    bare = {str(name): entry[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in entry}
-    try:
-        return [_IssuerKey(kid, alg, kind.import_key(bare))]
-    except (JoseError, ValueError, TypeError):
-        return []
 
 
 def _check_hash(claims: dict[str, Any], alg: str, access_token: str) -> None:
