@@ -1,4 +1,4 @@
-"""Fixtures for tests that need a FHIR server. All servers start once per run, when first asked for.
+"""Fixtures for tests that need a FHIR server or a database. All servers start once per run, when first asked for.
 
 ``server``          runs the test twice, on the sandbox and on HAPI (that half is marked ``hapi``: ``-m "not hapi"``
                     needs Python alone). Has ``.name`` ("sandbox", "hapi"), ``.base_url``, ``.http`` (an httpx client
@@ -10,6 +10,9 @@
 ``hapi``            HAPI alone, as the same kind of object. Mark such a test ``@pytest.mark.hapi``.
 ``hapi_url``        HAPI's base URL. Mark the test ``hapi``.
 ``official_validator``  the HL7 validator with our profiles: ``faults(resource)``. Mark the test ``hapi`` (Java).
+``database_url``    runs the test twice, on SQLite in a file and on PostgreSQL (that half is marked ``postgres``): the
+                    URL of an empty database of the test's own.
+``postgres``        such a URL on PostgreSQL alone. Mark the test ``postgres``.
 ``validator``       HAPI with our profiles on it: ``hapi_validation.faults(validator, resource)`` asks $validate.
 
 Servers keep what earlier tests wrote: a test makes its own patient and identifiers of its own. HAPI runs with its
@@ -20,19 +23,30 @@ it with ``HAPI_STORAGE_REUSECACHEDSEARCHRESULTSFORMILLIS=60000 make hapi``).
 from __future__ import annotations
 
 import os
+import uuid
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
+from sqlalchemy.engine import make_url
 
 from fhir_aftercare.sandbox.store import SandboxStore, create_store
 from hapi_validation import upload_profiles
+from postgres import running_postgres
 from servers import SANDBOX_URL, HapiServer, Server
 from validator import OfficialValidator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from fhir_aftercare.ehr.client import FhirClient
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "database_url" in metafunc.fixturenames:
+        both = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+        metafunc.parametrize("database_url", both, indirect=True)
 
 
 @pytest.fixture(scope="session")
@@ -102,3 +116,31 @@ async def server(fhir_base: tuple[str, str, SandboxStore | None]) -> AsyncIterat
 @pytest.fixture
 def fhir_client(server: Server) -> FhirClient:
     return server.client()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+async def postgres(postgres_server: str) -> AsyncIterator[str]:
+    name = f"aftercare_{uuid.uuid4().hex}"
+    connection = await asyncpg.connect(postgres_server)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}"')
+        yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'state' / 'aftercare.db'}"
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres"))

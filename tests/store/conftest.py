@@ -1,63 +1,19 @@
-"""Fixtures of the service's own database: each test gets an empty one of its own.
+"""Fixtures of the service's own database, on SQLite and on PostgreSQL (``database_url`` of the tests' root).
 
-``database``    runs the test twice, on SQLite in a file and on PostgreSQL (that half is marked ``postgres``).
-``sqlite``      a migrated database on SQLite.
-``postgres``    the URL of an empty database on PostgreSQL. Mark such a test ``@pytest.mark.postgres``.
+``empty``       an empty one of the test's own.
+``database``    the same, migrated.
 """
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
-import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 
 from fhir_aftercare.store.database import Database
-from postgres import running_postgres
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "postgres: needs a real PostgreSQL (`make test-deps` installs it)")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "database_url" in metafunc.fixturenames:
-        both = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-        metafunc.parametrize("database_url", both, indirect=True)
-
-
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    with running_postgres() as url:
-        yield url
-
-
-@pytest.fixture
-async def postgres(postgres_server: str) -> AsyncIterator[str]:
-    name = f"aftercare_{uuid.uuid4().hex}"
-    connection = await asyncpg.connect(postgres_server)
-    try:
-        await connection.execute(f'CREATE DATABASE "{name}"')
-        yield make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
-        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    finally:
-        await connection.close()
-
-
-@pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'state' / 'aftercare.db'}"
-
-
-@pytest.fixture
-def database_url(request: pytest.FixtureRequest) -> str:
-    return str(request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres"))
+    from collections.abc import AsyncIterator
 
 
 @pytest.fixture
