@@ -17,7 +17,7 @@ import structlog
 
 from fhir_aftercare.errors import AftercareError
 from fhir_aftercare.flows.sweep_round import beats
-from fhir_aftercare.jobs import DurableInbox, Jobs
+from fhir_aftercare.jobs import DurableInbox, Jobs, Later
 from fhir_aftercare.observe.heartbeat import Heartbeat
 from fhir_aftercare.store.subscription_events import SubscriptionEvents
 from fhir_aftercare.store.watermarks import Watermarks
@@ -56,18 +56,6 @@ class Means:
     clock: Clock
 
 
-class _Later:
-    """Gives work to the engine, which is made with the jobs that give it work."""
-
-    engine: Engine
-
-    async def submit(
-        self, job: str, clinic: str, work_id: str, ids: Mapping[str, str], *, delay: timedelta | None = None
-    ) -> bool:
-        """Take work."""
-        return await self.engine.submit(job, clinic, work_id, ids, delay=delay)
-
-
 @asynccontextmanager
 async def working(app: FastAPI, means: Means) -> AsyncIterator[None]:
     """Do the durable work while the block runs, and let the application's doors in.
@@ -75,7 +63,7 @@ async def working(app: FastAPI, means: Means) -> AsyncIterator[None]:
     ``app.state`` gets ``inbox``, ``work``, ``subscriptions``, ``subscription_events`` and ``cds_hooks``. Raises
     ``ConfigFault`` and ``StoreUnavailable``.
     """
-    watermarks, taker = Watermarks(means.database), _Later()
+    watermarks, taker = Watermarks(means.database), Later()
     running = {name: means.doors[name] for name in means.clinics.running}
     jobs = Jobs(means.clinics, running, watermarks, means.metrics)
     limits = {name: Limits(each.concurrency, each.per_minute) for name, each in running.items()}

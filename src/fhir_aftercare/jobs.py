@@ -50,6 +50,18 @@ class Taker(Protocol):
         """Take it; True if it is new. Raises ``StoreUnavailable``."""
 
 
+class Later:
+    """A ``Taker`` for the engine, which is made with the jobs that give it work: set ``engine`` before it is used."""
+
+    engine: Taker
+
+    async def submit(
+        self, job: str, clinic: str, work_id: str, ids: Mapping[str, str], *, delay: timedelta | None = None
+    ) -> bool:
+        """Take it; True if it is new. Raises ``StoreUnavailable``."""
+        return await self.engine.submit(job, clinic, work_id, ids, delay=delay)
+
+
 @dataclass(frozen=True, slots=True)
 class DurableInbox:
     """Where all doors put signals: each is acknowledged after its row is committed (design §2.5)."""

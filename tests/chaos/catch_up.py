@@ -24,7 +24,7 @@ from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.flows.clock import SettableClock
 from fhir_aftercare.flows.context import ClinicContext, Clinics
 from fhir_aftercare.flows.sweep_since import SweepSettings
-from fhir_aftercare.jobs import DurableInbox, Jobs
+from fhir_aftercare.jobs import DurableInbox, Jobs, Later
 from fhir_aftercare.observe.metrics import Metrics
 from fhir_aftercare.store.database import Database
 from fhir_aftercare.store.watermarks import Watermarks
@@ -32,7 +32,7 @@ from fhir_aftercare.work.engine import Engine, Limits, Pace
 from flows.sweep_server import BASE, Many
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
 AT_ONCE = 32
@@ -76,15 +76,6 @@ class CaughtUp:
         return self.plans == self.encounters and not self.twice and not self.refused
 
 
-class _Later:
-    engine: Engine
-
-    async def submit(
-        self, job: str, clinic: str, work_id: str, ids: Mapping[str, str], *, delay: timedelta | None = None
-    ) -> bool:
-        return await self.engine.submit(job, clinic, work_id, ids, delay=delay)
-
-
 async def catch_up(folder: Path, encounters: int, told: Callable[[int], None]) -> CaughtUp:
     """Sweep and work it all off; ``told`` is given how many plans there are."""
     os.environ["INSTANT_FINISHED"] = "1"
@@ -101,7 +92,7 @@ async def catch_up(folder: Path, encounters: int, told: Callable[[int], None]) -
         )
         sweep = SweepSettings(max_lookback=timedelta(days=7))
         doors = {CLINIC.id: DoorSettings(sweep=sweep)}
-        taker = _Later()
+        taker = Later()
         jobs = Jobs(Clinics({CLINIC.id: context}), doors, Watermarks(database), Metrics()).all(taker)
         pace, began = Pace(poll=timedelta(milliseconds=50)), time.monotonic()
         async with Engine.running(url, jobs, {CLINIC.id: Limits(AT_ONCE)}, pace=pace) as engine:
