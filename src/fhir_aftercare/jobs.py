@@ -140,8 +140,5 @@ class Jobs:
         """Score answers that are on the server."""
         received = await receive_stored(self.clinics.of(clinic), ids["response"])
         if received.changed:
-            for score in received.scores:
-                self.metrics.answered(score.instrument.key, "incomplete" if score.total is None else "scored")
-            for reason in received.reasons:
-                self.metrics.escalation(reason.level.priority)
+            self.metrics.read(received.scores, received.reasons)
         return "changed" if received.changed else "unchanged"

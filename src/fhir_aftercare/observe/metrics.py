@@ -25,8 +25,10 @@ from prometheus_client import (
 from fhir_aftercare.errors import ConfigFault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from fhir_aftercare.care.escalation import Reason
+    from fhir_aftercare.care.instruments import Score
     from fhir_aftercare.ehr.transport import CallRecord
 
 OTHER: Final = "other"
@@ -79,6 +81,13 @@ class Metrics:
     def escalation(self, level: str) -> None:
         """Count one reason for a clinician to look; ``level`` is a FHIR priority."""
         self._escalations.labels(_word(level)).inc()
+
+    def read(self, scores: Iterable[Score], reasons: Iterable[Reason]) -> None:
+        """Count what answers said that were not read before: each score, and each reason for a clinician to look."""
+        for score in scores:
+            self.answered(score.instrument.key, "incomplete" if score.total is None else "scored")
+        for reason in reasons:
+            self.escalation(reason.level.priority)
 
     def worked(self, job: str, outcome: str) -> None:
         """Count one piece of durable work that came to an end; ``outcome`` is the job's word, or an error's code."""

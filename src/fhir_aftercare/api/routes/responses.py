@@ -62,11 +62,13 @@ async def submit(  # noqa: PLR0917  (FastAPI gives them by name)
     The body is a FHIR R4 QuestionnaireResponse whose `subject` is the patient. To name the Task it answers, give the
     Task's business identifier as `identifier`; otherwise patient, form and open window decide.
     """
-    done = ResponseOut.of(await receive_response(clinic, _request(body, submission)))
-    _count(counts, done.scores, done.reasons, changed=done.changed)
-    once.wrote(*done.references())
-    if not done.changed:
+    received = await receive_response(clinic, _request(body, submission))
+    if received.changed:
+        counts.read(received.scores, received.reasons)
+    else:
         response.status_code = 200
+    done = ResponseOut.of(received)
+    once.wrote(*done.references())
     return done
 
 
@@ -124,13 +126,12 @@ async def stored(
 ) -> StoredOut:
     """Score what the portal or a form engine has written, and make sure that somebody acts. It is not written again."""
     if body.reference.startswith("Observation/"):
-        seen = await receive_observation(clinic, body.patient, body.reference)
-        done = StoredOut.of([seen.score], seen)
+        observed = await receive_observation(clinic, body.patient, body.reference)
+        done = _stored([observed.score], observed, counts)
     else:
         resource = await clinic.fhir.read("QuestionnaireResponse", body.reference.partition("/")[2])
         received = await receive_response(clinic, ResponseRequest(body.patient, resource, stored=True))
-        done = StoredOut.of(received.scores, received)
-    _count(counts, done.scores, done.reasons, changed=done.changed)
+        done = _stored(received.scores, received, counts)
     once.wrote(*([done.review] if done.review else []))
     return done
 
@@ -143,9 +144,7 @@ def _request(body: dict[str, Any], submission: str | None) -> ResponseRequest:
     return ResponseRequest(reference, body, submission=submission)
 
 
-def _count(counts: Counts, scores: list[ScoreOut], reasons: list[ReasonOut], *, changed: bool) -> None:
-    if changed:
-        for score in scores:
-            counts.answered(score.instrument, "incomplete" if score.total is None else "scored")
-        for reason in reasons:
-            counts.escalation(reason.priority)
+def _stored(scores: Sequence[Score], seen: Received | ObservationReceived, counts: Counts) -> StoredOut:
+    if seen.changed:
+        counts.read(scores, seen.reasons)
+    return StoredOut.of(scores, seen)
