@@ -178,8 +178,8 @@ class Browser:
         raise AssertionError("too many redirects")
 
     async def sign_out(self, page: httpx.Response, **changes: str) -> httpx.Response:
-        """Press "Sign out" on an overview page."""
-        return await self.post(f"{page.url.path}sign-out", {**form_of(page), **changes})
+        """Press "Sign out" on a page."""
+        return await self.post(f"{base_of(page)}sign-out", {**form_of(page), **changes})
 
     def _seen(self, answer: httpx.Response) -> httpx.Response:
         self.seen += [str(each.url) for each in (*answer.history, answer)]
@@ -191,8 +191,13 @@ def form_of(page: httpx.Response) -> dict[str, str]:
     return dict(re.findall(r'type="hidden" name="([^"]+)" value="([^"]+)"', page.text))
 
 
+def base_of(page: httpx.Response) -> str:
+    """Give the address that all pages of a page's launch are below."""
+    return f"/app/l/{launch_id_of(page)}/"
+
+
 def launch_id_of(page: httpx.Response) -> str:
-    found = re.fullmatch(r"/app/l/([A-Za-z0-9_-]{16,64})/", page.url.path)
+    found = re.match(r"/app/l/([A-Za-z0-9_-]{16,64})/", page.url.path)
     assert found, (page.url.path, page.status_code, page.text)
     return found[1]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ui.house import FRAMES, REDIRECT, form_of, house_of, launch_id_of
+from ui.house import FRAMES, REDIRECT, base_of, form_of, house_of, launch_id_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from servers import Server
     from ui.house import Browser, House
 
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
-    f"frame-ancestors {' '.join(FRAMES)}"
-)
+PLAIN = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+ENDS = f"form-action 'self'; frame-ancestors {' '.join(FRAMES)}"
+POLICY = PLAIN + ENDS
+SCRIPTED = f"{PLAIN}script-src 'self'; connect-src 'self'; {ENDS}"
 
 
 async def signed_in(house: House) -> tuple[Browser, httpx.Response]:
@@ -47,7 +47,8 @@ async def test_every_page_has_the_strict_headers(house: House) -> None:
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert "x-frame-options" not in answer.headers
-    for answer in (page, error, out):  # these may be shown where the app is framed
+    assert page.headers["content-security-policy"] == SCRIPTED
+    for answer in (error, out):  # these may be shown where the app is framed, too
         assert answer.headers["content-security-policy"] == POLICY
     assert over.headers["content-security-policy"].endswith("frame-ancestors 'none'")
 
@@ -58,10 +59,11 @@ async def test_a_clinic_that_names_no_origins_is_framed_by_nobody(sandbox: Serve
         assert page.headers["content-security-policy"].endswith("frame-ancestors 'none'")
 
 
-async def test_pages_hold_no_script_no_inline_style_and_nothing_from_elsewhere(house: House) -> None:
+async def test_pages_hold_no_inline_script_or_style_and_nothing_from_elsewhere(house: House) -> None:
     _, page = await signed_in(house)
-    assert not re.search(r"<script|<style|style=|\son\w+=|javascript:", page.text)
-    assert {unescape(each)[0] for each in re.findall(r'(?:href|src|action)="([^"]*)"', page.text)} == {"/"}
+    assert not re.search(r"<script(?! src=)|<style|style=|\son\w+=|javascript:", page.text)
+    assert len(re.findall(r'<script src="/app/static/[^"]+" defer></script>', page.text)) == 2
+    assert {unescape(each)[0] for each in re.findall(r'(?:href|src|action)="([^"]*)"', page.text)} == {"/", "#"}
     sheet = await house.browser().get(re.findall(r'href="([^"]+\.css[^"]*)"', page.text)[0])
     assert sheet.headers["content-type"].startswith("text/css")
     assert "immutable" in sheet.headers["cache-control"]
@@ -93,7 +95,7 @@ async def test_an_old_address_of_the_style_sheet_is_not_kept(house: House) -> No
 )
 async def test_a_form_of_another_site_does_nothing(house: House, headers: dict[str, str]) -> None:
     browser, page = await signed_in(house)
-    answer = await browser.post(f"{page.url.path}sign-out", form_of(page), **headers)
+    answer = await browser.post(f"{base_of(page)}sign-out", form_of(page), **headers)
     assert answer.status_code == 403
     assert house.ehr.revoked == []
     assert (await browser.get(str(page.url))).status_code == 200
@@ -113,14 +115,14 @@ async def test_a_form_of_another_site_does_nothing(house: House, headers: dict[s
 )
 async def test_a_form_of_our_own_is_taken_from_new_and_old_browsers(house: House, headers: dict[str, str]) -> None:
     browser, page = await signed_in(house)
-    answer = await browser.post(f"{page.url.path}sign-out", form_of(page), **headers)
+    answer = await browser.post(f"{base_of(page)}sign-out", form_of(page), **headers)
     assert answer.url.path == "/app/signed-out/harbor"
 
 
 @pytest.mark.parametrize("token", [None, "", "x", "é"])
 async def test_without_the_pages_own_token_nothing_is_done(house: House, token: str | None) -> None:
     browser, page = await signed_in(house)
-    answer = await browser.post(f"{page.url.path}sign-out", {} if token is None else {"form": token})
+    answer = await browser.post(f"{base_of(page)}sign-out", {} if token is None else {"form": token})
     assert answer.status_code in {400, 403}
     assert house.ehr.revoked == []
 
@@ -128,7 +130,7 @@ async def test_without_the_pages_own_token_nothing_is_done(house: House, token: 
 async def test_the_token_of_one_launch_is_no_good_for_another(house: House) -> None:
     browser, one = await signed_in(house)
     two = await browser.launch(patient=await house.patient())
-    answer = await browser.post(f"{one.url.path}sign-out", form_of(two))
+    answer = await browser.post(f"{base_of(one)}sign-out", form_of(two))
     assert answer.status_code == 403
 
 
@@ -136,14 +138,14 @@ async def test_a_form_sent_as_something_else_is_refused(house: House) -> None:
     browser, page = await signed_in(house)
     for content, kind in ((b"{}", "application/json"), (b"form=a", "text/plain"), (b"form=\xff", None)):
         sent = {"sec-fetch-site": "same-origin", "content-type": kind or "application/x-www-form-urlencoded"}
-        answer = await browser.http.post(f"{page.url.path}sign-out", content=content, headers=sent)
+        answer = await browser.http.post(f"{base_of(page)}sign-out", content=content, headers=sent)
         assert answer.status_code == 400
     assert house.ehr.revoked == []
 
 
 async def test_signing_out_takes_a_form_and_never_an_address(house: House) -> None:
     browser, page = await signed_in(house)
-    assert (await browser.get(f"{page.url.path}sign-out")).status_code == 405
+    assert (await browser.get(f"{base_of(page)}sign-out")).status_code == 405
     assert house.ehr.revoked == []
 
 

@@ -139,7 +139,7 @@ async def test_text_of_the_chart_is_shown_as_text(sandbox: Server, tmp_path: Pat
         evil = "<script>alert(1)</script>\"'&"
         patient = await house.world.patient(evil)
         page = await house.browser().launch(patient=patient.partition("/")[2])
-        assert "<script" not in page.text.lower()
+        assert "<script>" not in page.text.lower()
         assert "&lt;SCRIPT&gt;" in page.text
         assert "No aftercare plan yet." in page.text
         assert "No scores yet." in page.text

@@ -26,7 +26,7 @@ async def test_an_error_nobody_foresaw_is_a_page_without_its_text(
     def broken(*_: object) -> None:
         raise ValueError("Ana Rivera")
 
-    monkeypatch.setattr("fhir_aftercare.ui.charts.overview", broken)
+    monkeypatch.setattr("fhir_aftercare.ui.overview_page.overview", broken)
     page = await house.browser().launch(patient=await house.patient())
     assert page.status_code == 500
     assert "This page cannot be shown" in page.text

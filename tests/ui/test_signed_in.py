@@ -13,7 +13,7 @@ from fhir_aftercare.smart import Vault
 from fhir_aftercare.store.launch_sessions import LaunchSessions
 from smart.clinic import Clock
 from smart.strict_server import StrictEhr
-from ui.house import REDIRECT, Browser, form_of, house_of, launch_id_of
+from ui.house import REDIRECT, Browser, base_of, form_of, house_of, launch_id_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ async def test_nobody_else_sees_a_launch_whose_address_they_know(house: House) -
         seen = await browser.get(str(page.url))
         assert seen.status_code == 401
         assert "RIVERA" not in seen.text
-        answer = await browser.post(f"{page.url.path}sign-out", form_of(own))
+        answer = await browser.post(f"{base_of(page)}sign-out", form_of(own))
         assert answer.status_code == 401
     assert len(house.wire.fhir) == calls
     assert house.ehr.revoked == []

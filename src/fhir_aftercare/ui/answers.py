@@ -1,12 +1,11 @@
 """What a browser is sent: pages, redirects, and every error as a plain page with a reference number.
 
 Each answer carries the policy of a page that may hold patient data: not stored, no referrer, framed by the clinic's EHR
-alone, no script, nothing from elsewhere (integration §1.4, ui "Rules of the frame").
+alone, scripts of ours only, nothing from elsewhere (integration §1.4, ui "Rules of the frame").
 """
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +21,8 @@ from fhir_aftercare.errors import AftercareError, FhirServerError, NotFound
 from fhir_aftercare.observe.redaction import describe
 from fhir_aftercare.smart import faults as smart
 from fhir_aftercare.ui.entry import clinic_of
-from fhir_aftercare.ui.faults import ForeignForm, NoCookie, NoPatient
+from fhir_aftercare.ui.faults import ForeignForm, NoCookie, NoPatient, NotGranted, StaffOnly
+from fhir_aftercare.ui.statics import ADDRESSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from fastapi import Request
 
 _HERE: Final = Path(__file__).parent
-STYLE: Final = (_HERE / "static" / "aftercare.css").read_bytes()
-# In the address, so that a browser may keep the sheet for ever and still gets the next one.
-STYLE_VERSION: Final = hashlib.sha256(STYLE).hexdigest()[:12]
 _CODE: Final = "aftercare.code"
 _PENDING_COOKIE: Final = "set_cookie"
 _HEADERS: Final = {
@@ -53,6 +50,8 @@ _HEADINGS: Final[tuple[tuple[type[AftercareError], str], ...]] = (
     (NoCookie, "Cookies are blocked here"),
     (NoPatient, "No patient is open"),
     (ForeignForm, "Nothing was done"),
+    (StaffOnly, "For the clinic's staff"),
+    (NotGranted, "Not granted by the EHR"),
     (FhirServerError, "The chart could not be read"),
     (NotFound, "Not found"),
 )
@@ -65,7 +64,7 @@ _environment: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_environment.globals["style_version"] = STYLE_VERSION
+_environment.globals["static"] = ADDRESSES
 
 
 class PageRoute(APIRoute):
@@ -99,11 +98,21 @@ def set_cookie(request: Request, header: str) -> None:
 
 
 def page(
-    request: Request, template: str, *, status: int = 200, posts_elsewhere: bool = False, **values: Any
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    posts_elsewhere: bool = False,
+    scripted: bool = False,
+    **values: Any,
 ) -> Response:
-    """Give a page. ``posts_elsewhere``: it holds the form that takes the browser to the EHR."""
-    text = _environment.get_template(template).render(**values)
-    policy = {"content-security-policy": _policy(request, posts_elsewhere=posts_elsewhere)}
+    """Give a page. ``posts_elsewhere``: it holds the form that takes the browser to the EHR. ``scripted``: it has the
+    scripts that spare people some clicks; no other may run any.
+    """
+    text = _environment.get_template(template).render(scripted=scripted, **values)
+    policy = {
+        "content-security-policy": _policy(request, posts_elsewhere=posts_elsewhere, scripted=scripted),
+    }
     return Response(text, status, {**_HEADERS, **policy}, "text/html")
 
 
@@ -117,11 +126,13 @@ def reference() -> str:
     return outgoing_headers.get().get("x-request-id", "none")
 
 
-def _policy(request: Request, *, posts_elsewhere: bool) -> str:
+def _policy(request: Request, *, posts_elsewhere: bool, scripted: bool) -> str:
     door, clinic = getattr(request.app.state, "door", None), clinic_of(request)
     pages = door.pages.get(clinic) if door is not None and clinic is not None else None
     ancestors = " ".join(pages.frame_ancestors) if pages is not None and pages.frame_ancestors else "'none'"
     rules = ["default-src 'none'", "style-src 'self'", "img-src 'self'", "base-uri 'none'"]
+    if scripted:
+        rules += ["script-src 'self'", "connect-src 'self'"]
     if not posts_elsewhere:  # form-action also judges every redirect after the form, and where an EHR sends one is its
         rules.append("form-action 'self'")
     return "; ".join([*rules, f"frame-ancestors {ancestors}"])

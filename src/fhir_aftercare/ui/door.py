@@ -9,7 +9,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
@@ -51,11 +51,16 @@ log = structlog.get_logger(__name__)
 class ClinicPages:
     """What one clinic says about its pages: how it is registered at its EHR, which origins may frame them
     (``https://ehr.example``), and after how long without use people are signed out.
+
+    ``write_as``: whose token writes where the user's scopes do not cover it (design §9.8). ``prescribers`` are FHIR
+    references of those who land on the overview.
     """
 
     registration: ClientRegistration
     frame_ancestors: tuple[str, ...] = ()
     idle: timedelta = IDLE
+    write_as: Literal["user", "backend"] = "user"
+    prescribers: frozenset[str] = frozenset()
 
     @property
     def id(self) -> str:
@@ -65,7 +70,10 @@ class ClinicPages:
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Everything a page's route needs. ``kept`` are the finished launches, ``launches`` those under way."""
+    """Everything a page's route needs. ``kept`` are the finished launches, ``launches`` those under way.
+
+    ``charts`` gives a launch's clinic with the user's token, ``own`` with the service's.
+    """
 
     pages: Mapping[str, ClinicPages]
     registrations: Registrations
@@ -75,6 +83,7 @@ class Door:
     kept: LaunchSessions
     browsers: Browsers
     charts: Callable[[LaunchSession], ClinicContext]
+    own: Callable[[LaunchSession], ClinicContext]
 
     def of_clinic(self, clinic: str) -> ClinicPages:
         """Give a clinic's pages. Raises ``UnknownIssuer`` if none can be launched there."""
@@ -154,6 +163,7 @@ async def opened(
         kept=kept,
         browsers=Browsers(database, now=now),
         charts=charts,
+        own=lambda session: clinics.of(session.clinic),
     )
     tidying = asyncio.create_task(_tidying(door), name="tidy launches")
     try:

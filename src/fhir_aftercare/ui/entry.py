@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -24,6 +24,8 @@ from fhir_aftercare.ui.door import LONGEST
 from fhir_aftercare.ui.faults import ForeignForm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.requests import Request
 
     from fhir_aftercare.smart.session import LaunchSession
@@ -33,17 +35,22 @@ if TYPE_CHECKING:
 FORM_FIELD: Final = "form"
 HANDLE: Final = "handle"
 _CLINIC: Final = "clinic"
+# A whole paper sheet in one grid.
+_MOST_FIELDS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A request that may see a launch. ``secret`` is the name and value of the hidden field its forms carry."""
+    """A request that may see a launch. ``secret`` is the name and value of the hidden field its forms carry, ``form``
+    what else was posted.
+    """
 
     door: Door
     session: LaunchSession
     pages: ClinicPages
     secret: tuple[str, str] = field(repr=False)
     browser: Browser | None = None
+    form: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def door_of(request: Request) -> Door:
@@ -88,12 +95,16 @@ async def posted(request: Request, launch_id: str) -> Visit:
     """
     door, form = door_of(request), await _form(request)
     if HANDLE in form:
-        return await _by_handle(request, door, launch_id, form[HANDLE])
+        return replace(await _by_handle(request, door, launch_id, form[HANDLE]), form=_typed(form))
     found = await visit(request, launch_id)
     check_origin(request, found.pages)
     if not hmac.compare_digest(form.get(FORM_FIELD, "").encode(), found.secret[1].encode()):
         raise ForeignForm("The form is not one of this page.", where=FORM_FIELD)
-    return found
+    return replace(found, form=_typed(form))
+
+
+def _typed(form: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in form.items() if name not in {FORM_FIELD, HANDLE}}
 
 
 async def _by_handle(request: Request, door: Door, launch_id: str, handle: str) -> Visit:
@@ -147,7 +158,7 @@ async def _form(request: Request) -> dict[str, str]:
     if kind != "application/x-www-form-urlencoded":
         raise InvalidInput("A form is sent as application/x-www-form-urlencoded.", where="Content-Type")
     try:
-        pairs = parse_qsl((await request.body()).decode("utf-8"), keep_blank_values=True, max_num_fields=100)
+        pairs = parse_qsl((await request.body()).decode("utf-8"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise InvalidInput("The form cannot be read.", where="body") from None
     if len(dict(pairs)) != len(pairs):

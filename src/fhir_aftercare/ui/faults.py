@@ -31,3 +31,17 @@ class NoCookie(AftercareError):
     def __init__(self, address: str) -> None:
         super().__init__("This browser does not send the app's cookie back while the app is inside another page.")
         self.address = address
+
+
+class StaffOnly(AftercareError):
+    """A page or a change that is for the clinic's staff; somebody else signed in."""
+
+    code, status, issue = "staff-only", 403, "forbidden"
+    default_remedy = "Ask the clinic, or sign in as a member of its staff."
+
+
+class NotGranted(AftercareError):
+    """The EHR granted this launch less than the page or the change needs; nothing was done."""
+
+    code, status, issue = "not-granted", 403, "forbidden"
+    default_remedy = "Ask whoever registered the app at the EHR to grant the scopes named, then open it again."

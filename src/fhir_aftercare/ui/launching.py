@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Annotated, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import structlog
 from fastapi import APIRouter, Path, Request
@@ -21,6 +21,7 @@ from fhir_aftercare.ui import cookie
 from fhir_aftercare.ui.answers import PageRoute, page, redirect, set_cookie
 from fhir_aftercare.ui.entry import HANDLE, door_of, is_of
 from fhir_aftercare.ui.faults import NoCookie
+from fhir_aftercare.ui.place import address_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,11 +40,6 @@ router: Final = APIRouter(route_class=PageRoute, include_in_schema=False)
 log = structlog.get_logger(__name__)
 
 Clinic = Annotated[str, Path(pattern="^[a-z0-9][a-z0-9-]{0,62}$")]
-
-
-def address_of(launch_id: str) -> str:
-    """Give the page of a launch."""
-    return f"/app/l/{quote(launch_id, safe='')}/"
 
 
 @router.get("/launch")

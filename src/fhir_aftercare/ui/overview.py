@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from fhir_aftercare.errors import AftercareError
     from fhir_aftercare.flows.open_chart import ChartView, OpenTask, Trend
-    from fhir_aftercare.ui.people import Banner
 
 Resource = dict[str, Any]
 
@@ -94,9 +93,7 @@ class ScoreLine:
 class Overview:
     """All that the page shows. ``scores`` is None for a patient: numbers are explained by people, not by a page."""
 
-    clinic: str
     as_of: str
-    banner: Banner | None
     next_due: str
     restricted_until: str | None
     tasks: Part
@@ -106,12 +103,10 @@ class Overview:
     not_offered: tuple[str, ...]
 
 
-def overview(
-    view: ChartView, *, clinic: str, zone: ZoneInfo, missing: Sequence[str], banner: bool, staff: bool
-) -> Overview:
+def overview(view: ChartView, *, zone: ZoneInfo, missing: Sequence[str], staff: bool) -> Overview:
     """Give the page of a chart. Times are in ``zone``; ``missing`` are the scopes asked for and not granted.
 
-    ``banner``: the EHR shows no patient banner of its own. Without ``staff`` the page is for the patient or a relative:
+    Without ``staff`` the page is for the patient or a relative:
     only the patient's own Tasks, no scores (ui §4).
     """
     withheld = {line.type for scope in missing for line in scopes.parse(scope).access if set(line.can) & set("rs")}
@@ -129,9 +124,7 @@ def overview(
     if all_plans.gap or "ServiceRequest" in withheld:  # restrictions come with the plans
         restricted_until = people.NOT_KNOWN
     return Overview(
-        clinic=clinic,
         as_of=wording.short_text(view.as_of, zone, with_zone=True),
-        banner=people.banner(view.patient, view.as_of, zone) if banner else None,
         next_due=people.NOT_KNOWN if open_tasks.gap else _when(due, zone) or "Nothing is due.",
         restricted_until=restricted_until,
         tasks=open_tasks,

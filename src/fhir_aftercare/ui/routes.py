@@ -4,12 +4,28 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from fhir_aftercare.ui import charts, launching
+from fhir_aftercare.ui import (
+    board_page,
+    charts,
+    handout_page,
+    launching,
+    overview_page,
+    plan_page,
+    ready_page,
+    record_page,
+    statics,
+    worklist_page,
+)
+
+_ALL = (
+    *(statics, launching, charts, overview_page, record_page, ready_page, plan_page, handout_page),
+    *(worklist_page, board_page),
+)
 
 
 def ui_router() -> APIRouter:
     """Give the routes of the pages, to be included in an application without a prefix."""
     router = APIRouter()
-    router.include_router(launching.router)
-    router.include_router(charts.router)
+    for each in _ALL:
+        router.include_router(each.router)
     return router

@@ -1,0 +1,201 @@
+"""Open a visit: what was given and measured, whether the patient may leave, and how the plan stands, from one batch.
+
+Data only, no page (design §4.4). Without an encounter the one that matters now is looked for first: the patient's
+newest with an infusion, else the one under way; that costs a second batch. A part that could not be read is a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Final
+
+from fhir_aftercare.care.infusion import InfusionStatus
+from fhir_aftercare.care.readiness_rules import judge
+from fhir_aftercare.fhir import careplan
+from fhir_aftercare.fhir.findings import read_findings
+from fhir_aftercare.flows.chart import (
+    Section,
+    encounter_sections,
+    patient_section,
+    person_sections,
+    plan_sections,
+    read_chart,
+    recent_observations,
+    score_section,
+)
+from fhir_aftercare.flows.draft import reference_of
+from fhir_aftercare.flows.situation import (
+    administrations,
+    age_at,
+    children,
+    escort_state,
+    escort_task,
+    find_anchor,
+    find_episode,
+    infusion_plan,
+    of_episode,
+    refers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from fhir_aftercare.care.plan import Anchor, Episode
+    from fhir_aftercare.care.readiness import Finding, Panel
+    from fhir_aftercare.errors import AftercareError
+    from fhir_aftercare.fhir.findings import Administration
+    from fhir_aftercare.flows.chart import Chart
+    from fhir_aftercare.flows.context import ClinicContext
+
+Resource = dict[str, Any]
+
+# What was measured of a visit lies within this time: a sheet typed the next morning still finds it.
+_BEFORE: Final = timedelta(hours=36)
+# A visit that is over for longer is history, and not what somebody opens the chart for.
+RECENT: Final = timedelta(hours=36)
+
+
+class Stage(StrEnum):
+    """Where an infusion visit stands."""
+
+    NO_VISIT = "no-visit"
+    NOT_STARTED = "not-started"
+    RUNNING = "running"
+    ENDED = "ended"
+    NOT_DONE = "not-done"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class VisitView:
+    """One visit as it stands at ``as_of``. ``given`` are the administrations of its latest episode, oldest first.
+
+    ``panel`` is None while nothing was given. ``plan`` is the infusion's CarePlan, ``escort`` its Task. ``person`` is
+    who signed in, as a resource, if that could be read.
+    """
+
+    chart: Chart
+    stage: Stage
+    episode: Episode | None
+    given: tuple[Administration, ...]
+    anchor: Anchor | None
+    findings: tuple[Finding, ...]
+    panel: Panel | None
+    plan: Resource | None
+    escort: Resource | None
+    as_of: datetime
+    age: int | None
+
+    @property
+    def patient(self) -> Resource:
+        """The Patient."""
+        return self.chart.patient
+
+    @property
+    def encounter(self) -> str | None:
+        """The reference of the visit's Encounter."""
+        return reference_of(self.chart.encounter) if self.chart.encounter else None
+
+    @property
+    def gaps(self) -> Mapping[str, AftercareError]:
+        """What could not be read."""
+        return self.chart.gaps
+
+    @property
+    def plan_children(self) -> list[Resource]:
+        """The Tasks and ServiceRequests of the infusion's plan."""
+        return children(self.chart, self.plan) if self.plan else []
+
+
+async def open_visit(
+    context: ClinicContext, patient: str, encounter: str | None, *, person: str | None = None
+) -> VisitView:
+    """Read one visit of a patient; references are ``Type/id``, ``encounter`` None for the one that matters now.
+
+    Raises ``NotFound``, ``WrongSubject`` (an encounter of another patient), and what a failure of the whole batch
+    becomes.
+    """
+    if encounter is None:
+        encounter = await find_encounter(context, patient)
+    chart = await read_chart(context.fhir, sections(context, patient, encounter, person))
+    return look(context, chart)
+
+
+async def find_encounter(context: ClinicContext, patient: str) -> str | None:
+    """Give the encounter that matters now: of the newest infusion of the last days, else one under way; None: none."""
+    since = (context.clock() - RECENT).date().isoformat()
+    chart = await read_chart(
+        context.fhir,
+        [
+            patient_section(patient),
+            Section("encounters", "Encounter", f"Encounter?patient={patient}&_sort=-date&_count=20"),
+            Section(
+                "drug records",
+                "MedicationAdministration",
+                f"MedicationAdministration?patient={patient}&effective-time=ge{since}&_count=50"
+                "&_include=MedicationAdministration:medication",
+            ),
+            Section("procedures", "Procedure", f"Procedure?patient={patient}&date=ge{since}&_count=50"),
+        ],
+    )
+    encounters = chart.of("Encounter")
+    for given in reversed(administrations(chart, context.clinic)):
+        place = given.resource.get("context") or given.resource.get("encounter") or {}
+        named = next((each for each in encounters if refers(place, each)), None)
+        if named is not None:
+            return reference_of(named)
+    living = [each for each in encounters if each.get("status") in {"arrived", "triaged", "in-progress", "onleave"}]
+    return reference_of(living[0]) if living else None
+
+
+def sections(context: ClinicContext, patient: str, encounter: str | None, person: str | None = None) -> list[Section]:
+    """Give what is read for it, in one batch."""
+    return [
+        patient_section(patient),
+        *(encounter_sections(encounter) if encounter else ()),
+        recent_observations(patient, context.clock() - _BEFORE),
+        *plan_sections(patient),
+        score_section(patient),
+        *person_sections(person),
+    ]
+
+
+def look(context: ClinicContext, chart: Chart) -> VisitView:
+    """Say what a chart tells of the visit. Pure."""
+    now, clinic = context.clock(), context.clinic
+    findings = tuple(read_findings(chart.of("Observation")))
+    if chart.encounter is None:
+        return VisitView(chart, Stage.NO_VISIT, None, (), None, findings, None, None, None, now, None)
+    everything = administrations(chart, clinic)
+    episode = find_episode(chart, clinic, context.identifiers, None, None)
+    given = tuple(of_episode(everything, episode.number, clinic))
+    plan = infusion_plan(chart, context.identifiers, episode)
+    escort = escort_task(chart, plan)
+    anchor = find_anchor(given, chart.encounter, start=None, end=None, left_at=None, clinic=clinic) if given else None
+    panel = None
+    if anchor is not None:
+        told = escort_state(escort, None)
+        panel = judge(
+            findings,
+            start=anchor.start,
+            end=anchor.end if anchor.known else None,
+            left_at=now,
+            escort={"present": True, "left-alone": False}.get(told),
+            policy=clinic.policy,
+            age=age_at(chart.patient, anchor.start),
+        )
+    stage = _stage(everything, given, plan)
+    age = age_at(chart.patient, now)
+    return VisitView(chart, stage, episode, given, anchor, findings, panel, plan, escort, now, age)
+
+
+def _stage(everything: Sequence[Administration], given: Sequence[Administration], plan: Resource | None) -> Stage:
+    if plan is not None and plan.get("status") not in {"draft", *careplan.ENDED}:
+        return Stage.LEFT
+    if not given:
+        return Stage.NOT_DONE if everything else Stage.NOT_STARTED
+    running = any(each.status is InfusionStatus.IN_PROGRESS for each in given)
+    return Stage.RUNNING if running else Stage.ENDED
