@@ -156,7 +156,13 @@ async def pages_of(
         return
     vault = Vault(settings.vault_keys.get_secret_value().split())
     pages = [
-        ClinicPages(app_of(name, each, settings.public_url, keys), each.smart.frame_ancestors, each.smart.idle)
+        ClinicPages(
+            app_of(name, each, settings.public_url, keys),
+            each.smart.frame_ancestors,
+            each.smart.idle,
+            each.smart.write_as,
+            each.smart.prescribers,
+        )
         for name, each in launched.items()
         if each.smart is not None
     ]

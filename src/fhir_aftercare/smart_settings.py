@@ -22,7 +22,9 @@ TABLE: Final = "smart"
 Kind = Literal["public", "symmetric", "asymmetric"]
 Alg = Literal["ES384", "RS384"]
 Old = Literal["no-s256", "oauth-uris"]
+WriteAs = Literal["user", "backend"]
 _ORIGIN: Final = re.compile(r"https?://(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
+_PERSON: Final = re.compile(r"Practitioner(Role)?/[A-Za-z0-9\-.]{1,64}")
 _SCOPE: Final = re.compile(r"system/[A-Z][A-Za-z]*\.c?r?u?d?s?")
 _EXAMPLES: Final = {
     "client_id": "the id your EHR gave the app",
@@ -31,6 +33,8 @@ _EXAMPLES: Final = {
     "openid_issuer": "https://login.ehr.example.com",
     "allow_cookieless_callback": "false",
     "old_ehr": "no-s256",
+    "write_as": "user",
+    "prescribers": "Practitioner/3",
     "scopes": "system/Task.crus",
 }
 # What the flows read and write by themselves. Medication is included with the administrations that refer to one;
@@ -50,7 +54,8 @@ class SmartSettings:
 
     ``client_id`` is the app's that people launch, None if nobody does; ``backend_id`` the service's own, None if its
     FHIR server asks for no token. ``frame_ancestors`` are the origins that may frame the pages. ``old`` is what the EHR
-    lacks (``smart.Legacy``).
+    lacks (``smart.Legacy``). ``write_as``: whose token writes what the user's does not cover (design §9.8).
+    ``prescribers`` are references to who lands on the overview.
     """
 
     client_id: str | None = None
@@ -61,6 +66,8 @@ class SmartSettings:
     frame_ancestors: tuple[str, ...] = ()
     idle: timedelta = timedelta(minutes=15)
     allow_cookieless_callback: bool = False
+    write_as: WriteAs = "user"
+    prescribers: frozenset[str] = frozenset()
     old: frozenset[Old] = frozenset()
     backend_id: str | None = None
     backend_scopes: tuple[str, ...] = BACKEND_SCOPES
@@ -87,6 +94,8 @@ def smart_of(clinic: str, given: object, environ: Mapping[str, str]) -> tuple[Sm
     if table.client == "symmetric" and secret is None:
         return None, [f"{name}: is missing; a symmetric client has a secret, which the EHR gave you"]
     backend = table.backend
+    if table.write_as == "backend" and backend is None:
+        return None, [f'{TABLE}: write_as = "backend" needs a [{TABLE}.backend], whose token it is']
     return SmartSettings(
         client_id=table.client_id,
         kind=table.client,
@@ -96,6 +105,8 @@ def smart_of(clinic: str, given: object, environ: Mapping[str, str]) -> tuple[Sm
         frame_ancestors=tuple(table.frame_ancestors),
         idle=timedelta(minutes=table.idle_minutes),
         allow_cookieless_callback=table.allow_cookieless_callback,
+        write_as=table.write_as,
+        prescribers=frozenset(table.prescribers),
         old=frozenset(table.old_ehr),
         backend_id=backend.client_id if backend else None,
         backend_scopes=tuple(backend.scopes) if backend else BACKEND_SCOPES,
@@ -105,6 +116,12 @@ def smart_of(clinic: str, given: object, environ: Mapping[str, str]) -> tuple[Sm
 def _origin(value: str) -> str:
     if not _ORIGIN.fullmatch(value):
         raise ValueError("must be an origin, without a path")
+    return value
+
+
+def _person(value: str) -> str:
+    if not _PERSON.fullmatch(value):
+        raise ValueError("must be a reference to a Practitioner or a PractitionerRole")
     return value
 
 
@@ -131,5 +148,7 @@ class _Table(BaseModel):
     frame_ancestors: list[Annotated[str, AfterValidator(_origin)]] = Field(default_factory=list)
     idle_minutes: int = Field(15, ge=1, le=240)
     allow_cookieless_callback: bool = Field(default=False, strict=True)
+    write_as: WriteAs = "user"
+    prescribers: list[Annotated[str, AfterValidator(_person)]] = Field(default_factory=list)
     old_ehr: list[Old] = Field(default_factory=list)
     backend: _Backend | None = None

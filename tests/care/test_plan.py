@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fhir_aftercare.care.plan import (
     Anchor,
+    CallWish,
     Episode,
     Occurrence,
     episode_number,
@@ -295,3 +296,46 @@ def test_an_anchor_is_recorded_unless_somebody_says_otherwise() -> None:
     assert anchor.known
     assert not anchor.estimated
     assert replace(anchor, estimated=True) != anchor
+
+
+# The call as it was agreed with the patient
+
+THURSDAY = START.replace(day=17)
+CALL = Window(THURSDAY.replace(hour=9), THURSDAY.replace(hour=13), THURSDAY.replace(hour=18), END + 48 * HOUR)
+
+
+def test_a_call_is_made_when_it_was_agreed_on() -> None:
+    agreed = CallWish(THURSDAY.replace(hour=15), THURSDAY.replace(hour=17)).within(CALL, WEEKDAYS)
+    assert (agreed.opens, agreed.target, agreed.due) == (
+        THURSDAY.replace(hour=15), THURSDAY.replace(hour=15), THURSDAY.replace(hour=17)
+    )  # fmt: skip
+    assert agreed.expires == CALL.expires
+
+
+def test_what_was_not_agreed_on_stays_as_the_protocol_says() -> None:
+    assert CallWish(phone="+1 555 0101").within(CALL, WEEKDAYS) == CALL
+    assert CallWish(due=THURSDAY.replace(hour=12)).within(CALL, WEEKDAYS).opens == CALL.opens
+
+
+@pytest.mark.parametrize(
+    ("opens", "due", "where"),
+    [
+        (THURSDAY.replace(hour=8), None, ("call.opens",)),
+        (None, THURSDAY.replace(hour=19), ("call.due",)),
+        (THURSDAY.replace(hour=15), THURSDAY.replace(hour=15), ("call.due",)),
+        (THURSDAY.replace(hour=17), THURSDAY.replace(hour=10), ("call.due",)),
+    ],
+)
+def test_a_call_at_no_time_that_the_protocol_allows_is_refused(
+    opens: datetime | None, due: datetime | None, where: tuple[str, ...]
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        CallWish(opens, due).within(CALL, WEEKDAYS)
+    assert refused.value.where == where
+
+
+def test_a_call_when_nobody_works_is_refused() -> None:
+    open_early = OpenHours({3: ((time(9), time(12)),)}, frozenset(), NEW_YORK)
+    with pytest.raises(InvalidInput) as refused:
+        CallWish(THURSDAY.replace(hour=13), THURSDAY.replace(hour=15)).within(CALL, open_early)
+    assert refused.value.where == ("call.opens", "call.due")

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fhir_aftercare.care.infusion import Dissociation
+from fhir_aftercare.care.plan import CallWish
 from fhir_aftercare.care.readiness import Override
 from fhir_aftercare.errors import InvalidInput, NotAnInfusion, NotReady
 from fhir_aftercare.fhir import tasks, terms
@@ -61,6 +62,25 @@ async def test_who_is_ready_goes_and_everything_owed_is_there(world: World) -> N
     }  # fmt: skip
     assert only(with_code(made, terms.ESCORT_HOME))["status"] == "completed"
     assert len(done.goals) == 3
+
+
+async def test_the_call_is_when_and_where_it_was_agreed_with_the_patient(world: World) -> None:
+    patient, encounter = await recorded(world)
+    opens = (END + timedelta(days=1)).replace(hour=15, minute=0)
+    wish = CallWish(opens, opens + timedelta(hours=2), "+1 555 0101")
+    await discharge(world.context, leaving(world, patient, encounter, call=wish))
+    call = only(with_code(await of_patient(world, "Task", patient), terms.FOLLOW_UP_CALL))
+    assert tasks.window_of(call)[:2] == (opens, opens + timedelta(hours=2))
+    assert "+1 555 0101" in [each.get("valueString") for each in call["input"]]
+
+
+async def test_a_call_the_protocol_does_not_allow_writes_nothing(world: World) -> None:
+    patient, encounter = await recorded(world)
+    wish = CallWish(due=END + timedelta(days=9))
+    with pytest.raises(InvalidInput) as refused:
+        await discharge(world.context, leaving(world, patient, encounter, call=wish))
+    assert refused.value.where == ("call.due",)
+    assert only(await of_patient(world, "CarePlan", patient))["status"] == "draft"
 
 
 async def test_an_override_needs_name_time_and_reason_and_is_recorded(world: World) -> None:

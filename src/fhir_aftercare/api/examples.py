@@ -85,6 +85,7 @@ _DISCHARGE: Final[dict[str, Any]] = {
     "left_at": LEFT,
     "escort": "present",
     "escort_person": {"name": "Sam Rivera", "phone": "+1 555 0142"},
+    "call": {"phone": "+1 555 0101"},
     "zone": "America/New_York",
     "recorded_by": NURSE,
 }

@@ -27,6 +27,7 @@ from fhir_aftercare.care.infusion import (
     Route,
 )
 from fhir_aftercare.care.instruments import Score
+from fhir_aftercare.care.plan import CallWish
 from fhir_aftercare.care.readiness import Override, Panel
 from fhir_aftercare.errors import InvalidInput, ProtocolFault
 from fhir_aftercare.flows.discharge import Discharged, DischargeRequest
@@ -249,6 +250,18 @@ class OverrideIn(Body):
         return Override(by=self.by, at=self.at, reason=self.reason, by_name=self.by_name)
 
 
+class CallIn(Body):
+    """What was agreed with the patient about the follow-up call; null is what the protocol and the chart say."""
+
+    opens: Moment | None = Field(default=None, description="Not before the protocol's window opens.")
+    due: Moment | None = Field(default=None, description="Not after it is due; somebody must work in between.")
+    phone: Name | None = None
+
+    def wish(self) -> CallWish:
+        """Give it as the flow takes it."""
+        return CallWish(self.opens, self.due, self.phone)
+
+
 class DischargeIn(Body):
     """What is known of a patient who wants to leave, or has left."""
 
@@ -265,6 +278,7 @@ class DischargeIn(Body):
     zone: Zone | None = Field(default=None, description="Where the patient sleeps tonight.")
     zone_unsure: StrictBool = False
     language: Language | None = None
+    call: CallIn | None = None
     recorded_by: PersonRef | None = None
 
     def request(self, mode: Literal["ask", "happened"]) -> DischargeRequest:
@@ -284,6 +298,7 @@ class DischargeIn(Body):
             zone=self.zone,
             zone_unsure=self.zone_unsure,
             language=self.language,
+            call=self.call.wish() if self.call else None,
             person=self.recorded_by,
         )
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from fhir_aftercare.care.timing import Window, in_staff_hours, local, same_local_day, utc
+from fhir_aftercare.care.timing import Window, in_staff_hours, local, require_aware, same_local_day, utc
 from fhir_aftercare.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -104,6 +104,41 @@ def episode_number(earlier: Iterable[datetime], at: datetime, gap: timedelta) ->
     times = sorted(utc(each) for each in earlier)
     row = [*(each for each in times if each <= utc(at)), utc(at)]
     return 1 + sum(later - before > gap for before, later in pairwise(row))
+
+
+@dataclass(frozen=True, slots=True)
+class CallWish:
+    """What was agreed with the patient about the follow-up call: between when and when, and under which number.
+
+    None: what the protocol and the chart say. Times are aware.
+    """
+
+    opens: datetime | None = None
+    due: datetime | None = None
+    phone: str | None = None
+
+    def within(self, window: Window, hours: OpenHours) -> Window:
+        """Give the part of a call's window that was agreed on.
+
+        Raises ``InvalidInput`` if it is not within what the protocol allows, or if nobody works in it: naming the field
+        (``call.opens``, ``call.due``). Raises ``MissingZone``.
+        """
+        first, last = window.opens or window.target, window.due or window.target
+        opens = require_aware(self.opens, "call.opens") if self.opens is not None else first
+        due = require_aware(self.due, "call.due") if self.due is not None else last
+        wrong = [
+            name
+            for name, chosen in (("call.opens", opens), ("call.due", due))
+            if not utc(first) <= utc(chosen) <= utc(last)
+        ]
+        if wrong:
+            raise InvalidInput("The protocol does not allow the call at that time.", where=wrong)
+        if utc(opens) >= utc(due):
+            raise InvalidInput("The time for the call ends before it begins.", where="call.due")
+        if not hours.open_time(opens, due):
+            raise InvalidInput("Nobody works at the time for the call.", where=("call.opens", "call.due"))
+        target = min(max(window.target, opens, key=utc), due, key=utc)
+        return replace(window, opens=opens, target=target, due=due)
 
 
 def made_possible(

@@ -144,11 +144,15 @@ def _work(activity: Activity, facts: Facts, window: Window, *, based_on: str, ke
 
 
 def _known_inputs(activity: Activity, facts: Facts) -> list[Resource]:
-    """Give what the record adds to an activity: the escort's name and phone, the criteria that were not met."""
+    """Give what the record adds to an activity: the escort's name and phone, the criteria that were not met, and under
+    which number the patient wants to be called.
+    """
     if tasks.has_code({"code": activity.code}, terms.ESCORT_HOME):
         return escort_inputs(facts.escort_person)
     if tasks.has_code({"code": activity.code}, terms.DISCHARGED_NOT_READY):
         return [tasks.text_input(terms.INPUT_UNMET, each) for each in facts.unmet]
+    if tasks.has_code({"code": activity.code}, terms.FOLLOW_UP_CALL) and facts.call and facts.call.phone:
+        return [tasks.text_input(terms.INPUT_CALL_PHONE, facts.call.phone)]
     return []
 
 

@@ -282,8 +282,18 @@ def _still_possible(applying: Applying, dated: Mapping[str, Window], dropped: di
         if window is None:
             dropped[name] = _OVER
         else:
-            found[name] = window
+            found[name] = _as_agreed(applying, action, window)
     return found
+
+
+def _as_agreed(applying: Applying, action: Action, window: Window) -> Window:
+    """Give the window of the follow-up call as it was agreed with the patient; others are the protocol's."""
+    facts, definition = applying.facts, applying.definition(action)
+    if facts.call is None or not isinstance(definition, Activity):
+        return window
+    if not tasks.has_code({"code": definition.code}, terms.FOLLOW_UP_CALL):
+        return window
+    return _in_zone(facts.call.within(window, facts.clinic.call_hours), facts.zone)
 
 
 def _lapses(applying: Applying, action: Action) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from fhir_aftercare.care.clinic import Clinic
     from fhir_aftercare.care.infusion import Escort
-    from fhir_aftercare.care.plan import Anchor, Episode, EscortState
+    from fhir_aftercare.care.plan import Anchor, CallWish, Episode, EscortState
     from fhir_aftercare.fhir.expression import Value
     from fhir_aftercare.fhir.identifiers import Identifiers
 
@@ -29,7 +29,8 @@ class Facts:
     """All that the protocol may depend on. References are ``Type/id`` or ``urn:uuid``.
 
     ``zones``: where the patient sleeps tonight, first the one dates are shown in; with several (nobody is sure) a
-    restriction lasts until the latest of them (design §10.5). ``requester`` orders what is done (design §9.6).
+    restriction lasts until the latest of them (design §10.5). ``requester`` orders what is done (design §9.6). ``call``
+    is what was agreed about the follow-up call.
     """
 
     clinic: Clinic
@@ -53,6 +54,7 @@ class Facts:
     course_active: bool = False
     infusion_number: int = 1
     age_years: int | None = None
+    call: CallWish | None = None
 
     def parameters(self) -> dict[str, Value]:
         """Give the scalars that expressions may name (fhir-model §2.3); texts of one action are added by it."""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from fhir_aftercare.care.infusion import Escort
+    from fhir_aftercare.care.plan import CallWish
     from fhir_aftercare.care.readiness import Override, Panel
     from fhir_aftercare.fhir.bundles import Transaction
     from fhir_aftercare.flows.chart import Chart, Section
@@ -72,6 +73,7 @@ class DischargeRequest:
     ``mode``: ``ask`` or ``happened``. ``escort``: ``present``, ``left-alone`` or None (nobody said). ``zone`` is where
     the patient sleeps tonight; ``zone_unsure``: the later of it and the clinic's counts. ``start`` and ``end`` of the
     infusion are used only where no record of the drug has them; ``infusion`` names it where there is no encounter.
+    ``call`` is what was agreed with the patient about the follow-up call.
     """
 
     patient: str
@@ -88,6 +90,7 @@ class DischargeRequest:
     zone: str | None = None
     zone_unsure: bool = False
     language: str | None = None
+    call: CallWish | None = None
     person: str | None = None
 
 
@@ -274,6 +277,7 @@ def _facts(draft: Draft, request: DischargeRequest, case: Case) -> Facts:
         course_active=courses.joined is not None,
         infusion_number=len(courses.ends) + 1,
         age_years=age_at(chart.patient, anchor.start),
+        call=request.call,
     )
 
 
