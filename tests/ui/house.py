@@ -101,6 +101,10 @@ class House:
     database: Database
     patients: dict[str, str] = field(default_factory=dict)
 
+    def signs_in(self, person: str) -> None:
+        """Have another person (a FHIR reference) sign in from now on; at first it is the nurse."""
+        self.ehr.faults.claims["fhirUser"] = f"{self.ehr.base}/{person}"
+
     def browser(self, **options: Any) -> Browser:
         """Give a browser of its own: with a cookie jar, unless ``cookies=False``."""
         return Browser(self, **options)
@@ -243,6 +247,7 @@ async def house_of(
     clock = clock or Clock()
     ehr = ehr or StrictEhr(clock=clock.seconds)
     world = world or await make_world(server)
+    ehr.faults.claims.setdefault("fhirUser", f"{ehr.base}/{world.nurse}")
     wire = Wire(server, ehr)
     async with AsyncExitStack() as running:
         smart = await running.enter_async_context(httpx.AsyncClient(transport=wire))

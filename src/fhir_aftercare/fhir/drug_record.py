@@ -6,9 +6,11 @@ Shapes are those of profiles/StructureDefinition-aftercare-infusion and -infusio
 
 from __future__ import annotations
 
+import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from fhir_aftercare.care.infusion import InfusionStatus
+from fhir_aftercare.care.infusion import InfusionStatus, Route
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.setting import SOFTWARE
@@ -37,6 +39,30 @@ def drug_record(record: InfusionRecord, setting: Setting) -> Resource | None:
     if setting.clinic.drug_record == "procedure":
         return _procedure(record, setting)
     return None
+
+
+def dose_of(resource: Resource) -> Decimal | None:
+    """Give the dose in mg that a record of the drug tells, whoever wrote it; None if it tells none, or in another unit.
+
+    A Procedure has no place for one: there our own note says it.
+    """
+    dose = (resource.get("dosage") or {}).get("dose") or {}
+    if "mg" in {dose.get("code"), dose.get("unit")}:
+        return Decimal(str(dose["value"])) if "value" in dose else None
+    said = re.match(r"Ketamine ([0-9.]+) mg\b", _own_note(resource))
+    return Decimal(said[1]) if said else None
+
+
+def route_of(resource: Resource) -> Route | None:
+    """Give the route that a record of the drug tells in our words; None if it tells none."""
+    text = str(((resource.get("dosage") or {}).get("route") or {}).get("text") or "")
+    words = {text, *_own_note(resource).split()}
+    return next((each for each in Route if each.value in words), None)
+
+
+def _own_note(resource: Resource) -> str:
+    notes = (each for each in resource.get("note") or () if each.get("authorString") == SOFTWARE)
+    return next((str(each.get("text", "")) for each in notes), "")
 
 
 def _medication_administration(record: InfusionRecord, setting: Setting) -> Resource:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Resource = dict[str, Any]
 Activity = Literal["CREATE", "UPDATE", "NULLIFY"]
 
+SIGNATURE = "Reviewed and signed"
 _DISPLAYS: dict[str, str] = {"CREATE": "create", "UPDATE": "revise", "NULLIFY": "nullify"}
 
 
@@ -74,14 +75,61 @@ def sign(
     if not written:
         return
     decision = _decision_key(transaction)
+    targets = [reference for reference, _ in written]
+    resource = _provenance(transaction, identifiers, author, decision, targets, at=at, policy=policy, activity=activity)
+    if reason:
+        resource["reason"] = [{"text": reason}]
+    if sources:
+        resource["entity"] = [{"role": "source", "what": {"reference": source}} for source in sources]
+    transaction.create(resource, identifiers.full_url("decision", *decision), tag=True)
+
+
+def countersign(
+    transaction: Transaction,
+    identifiers: Identifiers,
+    author: Author,
+    *,
+    plan: str,
+    at: datetime,
+    policy: Sequence[str],
+) -> None:
+    """Add the Provenance by which ``author.person`` stands for a plan that is there (design §9.7): one for each."""
+    decision = ("signature", plan, author.person or author.organization)
+    resource = _provenance(transaction, identifiers, author, decision, [plan], at=at, policy=policy, activity="UPDATE")
+    resource["reason"] = [{"text": SIGNATURE}]
+    transaction.create(resource, identifiers.full_url("decision", *decision), tag=True)
+
+
+def signers(resources: Sequence[Resource]) -> list[tuple[str, str]]:
+    """Give who stands for what these Provenances are about: (reference of a person, instant), the first one first."""
+    found = [
+        (str(each.get("recorded", "")), str((agent.get("who") or {}).get("reference", "")))
+        for each in resources
+        for agent in each.get("agent") or ()
+        if any(coding.get("code") == "author" for coding in (agent.get("type") or {}).get("coding") or ())
+    ]
+    return [(who, at) for at, who in sorted(found)]
+
+
+def _provenance(
+    transaction: Transaction,
+    identifiers: Identifiers,
+    author: Author,
+    decision: tuple[str, ...],
+    targets: Sequence[str],
+    *,
+    at: datetime,
+    policy: Sequence[str],
+    activity: Activity,
+) -> Resource:
     who = add_device(transaction, identifiers, author.version)
     agents: list[Resource] = [_agent("assembler", "Assembler", who, author.organization)]
     if author.person:
         agents.append(_agent("author", "Author", author.person, author.organization))
-    resource: Resource = {
+    return {
         "resourceType": "Provenance",
         "meta": {"profile": [terms.PROFILE_PROVENANCE], "tag": [identifiers.tag(*decision)]},
-        "target": [{"reference": reference} for reference, _ in written],
+        "target": [{"reference": reference} for reference in targets],
         "recorded": instant(at),
         "policy": list(policy),
         "activity": {
@@ -89,11 +137,6 @@ def sign(
         },
         "agent": agents,
     }
-    if reason:
-        resource["reason"] = [{"text": reason}]
-    if sources:
-        resource["entity"] = [{"role": "source", "what": {"reference": source}} for source in sources]
-    transaction.create(resource, identifiers.full_url("decision", *decision), tag=True)
 
 
 def _decision_key(transaction: Transaction) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from fhir_aftercare.care.infusion import InfusionStatus
+from fhir_aftercare.care.infusion import InfusionRecord, InfusionStatus
 from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.fhir import careplan
+from fhir_aftercare.fhir.drug_record import dose_of, route_of
 from fhir_aftercare.fhir.findings import read_findings
 from fhir_aftercare.flows.chart import (
     Section,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from fhir_aftercare.care.readiness import Finding, Panel
     from fhir_aftercare.errors import AftercareError
     from fhir_aftercare.fhir.findings import Administration
+    from fhir_aftercare.fhir.identifiers import Identifiers
     from fhir_aftercare.flows.chart import Chart
     from fhir_aftercare.flows.context import ClinicContext
 
@@ -56,6 +58,8 @@ Resource = dict[str, Any]
 _BEFORE: Final = timedelta(hours=36)
 # A visit that is over for longer is history, and not what somebody opens the chart for.
 RECENT: Final = timedelta(hours=36)
+# The infusions of one visit are numbered by whoever records them.
+_MOST_INFUSIONS: Final = 10
 
 
 class Stage(StrEnum):
@@ -109,6 +113,28 @@ class VisitView:
         """The Tasks and ServiceRequests of the infusion's plan."""
         return children(self.chart, self.plan) if self.plan else []
 
+    def record(self, identifiers: Identifiers) -> InfusionRecord | None:
+        """Give the latest infusion as it is recorded, without checks: what is sent again with new ones changes nothing
+        else. None while nothing is recorded.
+        """
+        if not self.given or self.episode is None:
+            return None
+        latest = self.given[-1]
+        known = {(each.get("system"), each.get("value")) for each in latest.resource.get("identifier") or ()}
+        system, key = identifiers.system("drug-record"), self.episode.infusion_key
+        numbers = (str(each) for each in range(1, _MOST_INFUSIONS))
+        infusion = next((each for each in numbers if (system, identifiers.value(*key, each)) in known), "1")
+        # An EHR may call an infusion completed and not say when: a record needs an end then, and nobody knows it.
+        endless = latest.end is None and latest.status is InfusionStatus.COMPLETED
+        return InfusionRecord(
+            start=latest.start,
+            end=latest.end,
+            status=InfusionStatus.STOPPED if endless else latest.status,
+            dose_mg=dose_of(latest.resource),
+            route=route_of(latest.resource),
+            infusion=infusion,
+        )
+
 
 async def open_visit(
     context: ClinicContext, patient: str, encounter: str | None, *, person: str | None = None
@@ -120,12 +146,27 @@ async def open_visit(
     """
     if encounter is None:
         encounter = await find_encounter(context, patient)
+    return await open_known(context, patient, encounter, person=person)
+
+
+async def open_known(
+    context: ClinicContext, patient: str, encounter: str | None, *, person: str | None = None
+) -> VisitView:
+    """As ``open_visit``, without looking for another encounter: None is a patient without a visit."""
     chart = await read_chart(context.fhir, sections(context, patient, encounter, person))
     return look(context, chart)
 
 
 async def find_encounter(context: ClinicContext, patient: str) -> str | None:
     """Give the encounter that matters now: of the newest infusion of the last days, else one under way; None: none."""
+    found = await find_encounters(context, patient)
+    return reference_of(found[0]) if found else None
+
+
+async def find_encounters(context: ClinicContext, patient: str) -> list[Resource]:
+    """Give the encounters that may matter now: the one of the newest infusion of the last days, else all under way,
+    the newest first.
+    """
     since = (context.clock() - RECENT).date().isoformat()
     chart = await read_chart(
         context.fhir,
@@ -146,9 +187,8 @@ async def find_encounter(context: ClinicContext, patient: str) -> str | None:
         place = given.resource.get("context") or given.resource.get("encounter") or {}
         named = next((each for each in encounters if refers(place, each)), None)
         if named is not None:
-            return reference_of(named)
-    living = [each for each in encounters if each.get("status") in {"arrived", "triaged", "in-progress", "onleave"}]
-    return reference_of(living[0]) if living else None
+            return [named]
+    return [each for each in encounters if each.get("status") in {"arrived", "triaged", "in-progress", "onleave"}]
 
 
 def sections(context: ClinicContext, patient: str, encounter: str | None, person: str | None = None) -> list[Section]:

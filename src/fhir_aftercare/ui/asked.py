@@ -21,8 +21,9 @@ _READ: Final = {
 _WRITE: Final = {
     **dict.fromkeys(("MedicationAdministration", "Procedure", "Observation", "CarePlan", "Goal"), "crus"),
     **dict.fromkeys(("ServiceRequest", "Task", "Communication"), "crus"),
-    # They say that this software wrote something, for whom and why: created and never looked at.
-    **dict.fromkeys(("Provenance", "Device"), "c"),
+    # They say that this software wrote something, for whom and why; who stands for a plan is shown.
+    "Provenance": "crs",
+    "Device": "c",
 }
 # What the transaction of an action may create or change.
 _NEEDS: Final[dict[Action, tuple[str, ...]]] = {

@@ -7,10 +7,12 @@ from typing import Final
 from fastapi import Request  # noqa: TC002 (FastAPI reads it)
 from starlette.responses import Response
 
+from fhir_aftercare.flows.open_visit import open_visit
 from fhir_aftercare.ui import cookie
 from fhir_aftercare.ui.answers import page, redirect, set_cookie
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
 from fhir_aftercare.ui.entry import door_of, is_of
+from fhir_aftercare.ui.landing import OVERVIEW, intended, landing
 from fhir_aftercare.ui.launching import Clinic  # noqa: TC001 (FastAPI reads it)
 
 router: Final = new_router()
@@ -19,7 +21,13 @@ router: Final = new_router()
 @view(router, "")
 async def land(desk: Desk) -> Response:
     """Go to what this person needs now."""
-    return await desk.done("overview")
+    named = intended(desk.found.session.context.intent, staff=desk.is_staff)
+    if named is not None or not desk.is_staff:
+        return await desk.done(named or OVERVIEW)
+    if desk.person in desk.found.pages.prescribers:
+        return await desk.done(OVERVIEW)
+    seen = await open_visit(desk.context, desk.patient, desk.place.visit)
+    return await desk.go(desk.place.of(desk.patient, seen.encounter, launched=desk.launched), landing(seen))
 
 
 @action(router, "alive")

@@ -78,6 +78,12 @@ class Desk:
         return self.place.patient
 
     @property
+    def launched(self) -> str | None:
+        """The patient whose chart is open in the EHR."""
+        patient = self.found.session.context.patient
+        return f"Patient/{patient}" if patient else None
+
+    @property
     def person(self) -> str | None:
         """Who signed in, as a FHIR reference; None if the EHR does not say."""
         user = self.found.session.user
@@ -176,11 +182,10 @@ class Desk:
 
 def _place(request: Request, found: Visit, patient: str | None) -> Place:
     """Give where the page stands. Another patient than the launch's is for staff who may look across patients."""
-    launched = found.session.context
     visit_ = request.query_params.get(VISIT)
-    of_launch = f"Patient/{launched.patient}" if launched.patient else None
+    of_launch = Desk(request, found, Place(found.session.launch_id, None)).launched
     if patient is None or f"Patient/{patient}" == of_launch:
-        encounter = visit_ or launched.encounter
+        encounter = visit_ or found.session.context.encounter
         return Place(found.session.launch_id, of_launch, f"Encounter/{encounter}" if encounter else None)
     place = Place(found.session.launch_id, f"Patient/{patient}", f"Encounter/{visit_}" if visit_ else None, other=True)
     desk = Desk(request, found, place)

@@ -68,6 +68,19 @@ def _day(text: Any) -> date | None:
         return None
 
 
+def name_of(person: Resource | None) -> str:
+    """Give the name of a Patient or a Practitioner as staff read it; "Not known" for none."""
+    return _name((person or {}).get("name"))
+
+
+def phone_of(person: Resource) -> str:
+    """Give the telephone to reach a person under: a mobile first, never one out of use; empty if there is none."""
+    known = [each for each in person.get("telecom") or () if isinstance(each, dict) and each.get("system") == "phone"]
+    living = [each for each in known if each.get("use") != "old" and isinstance(each.get("value"), str)]
+    order = {"mobile": 0, "home": 1}
+    return min(living, key=lambda each: order.get(str(each.get("use")), 2), default={"value": ""})["value"]
+
+
 def _name(names: Any) -> str:
     given = [each for each in names if isinstance(each, dict)] if isinstance(names, list) else []
     if not given:
