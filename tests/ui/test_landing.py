@@ -10,8 +10,8 @@ import pytest
 
 from fhir_aftercare.care.infusion import InfusionStatus
 from fhir_aftercare.flows.record_infusion import record_infusion
-from flows.cases import recording
 from flows.cases import record as usual
+from flows.cases import recording
 from ui.house import house_of
 from world import END, START
 
