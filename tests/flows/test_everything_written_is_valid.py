@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fhir_aftercare.care.plan import CallWish
+from fhir_aftercare.flows.countersign import countersign
 from fhir_aftercare.flows.discharge import discharge
 from fhir_aftercare.flows.receive_response import ResponseRequest, receive_response
 from fhir_aftercare.flows.record_infusion import record_infusion
@@ -90,7 +92,16 @@ async def test_a_whole_case(both: Both, drug: DrugRecord) -> None:
     corrected = replace(sheet, checks=(replace(sheet.checks[0], systolic=131), *sheet.checks[1:]))
     await record_infusion(context, recording(world, patient, encounter, record=corrected))
     await discharge(
-        context, leaving(world, patient, encounter, escort="left-alone", language="es", sedatives_given=True)
+        context,
+        leaving(
+            world,
+            patient,
+            encounter,
+            escort="left-alone",
+            language="es",
+            sedatives_given=True,
+            call=CallWish(phone="1"),
+        ),
     )
     day_7 = START + timedelta(days=7)
     world.clock.move_to(day_7)
@@ -105,5 +116,6 @@ async def test_a_whole_case(both: Both, drug: DrugRecord) -> None:
 async def test_a_discharge_nobody_was_ready_for(both: Both) -> None:
     world = await make_world(both.hapi)
     patient, encounter = await visit(world)
-    await discharge(world.context, leaving(world, patient, encounter, escort=None, start=START))
+    done = await discharge(world.context, leaving(world, patient, encounter, escort=None, start=START))
+    await countersign(world.context, patient, str(done.plan), world.nurse)
     await both.find_nothing_wrong(world, patient)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.timing import local
-from fhir_aftercare.errors import IllegalMove, InvalidInput, WrongSubject
+from fhir_aftercare.errors import FhirGone, FhirNotFound, IllegalMove, InvalidInput, NotFound, WrongSubject
 from fhir_aftercare.fhir import careplan, provenance
 from fhir_aftercare.fhir.bundles import Transaction
 from fhir_aftercare.fhir.check import check_bundle
@@ -31,7 +31,10 @@ async def countersign(context: ClinicContext, patient: str, plan: str, person: s
     """
     if person is None:
         raise InvalidInput("A signature needs a person: the EHR did not say who signed in.", where="person")
-    found = await context.fhir.read("CarePlan", plan.partition("/")[2])
+    try:
+        found = await context.fhir.read("CarePlan", plan.partition("/")[2])
+    except (FhirNotFound, FhirGone) as missing:
+        raise NotFound("There is no such plan.", where="plan") from missing
     if not refers_to(found.get("subject"), {"resourceType": "Patient", "id": patient.partition("/")[2]}):
         raise WrongSubject("The plan is another patient's.", where="plan")
     if not careplan.is_kind(found, "infusion") or found.get("status") != "active":
