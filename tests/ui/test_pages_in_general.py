@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fastapi.routing import iter_route_contexts
 
 import fhir_aftercare.ui
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.flows.context import Clinics
 from fhir_aftercare.ui import door
-from ui.house import registration
+from ui.house import launch_id_of, registration
 
 if TYPE_CHECKING:
     from ui.house import House
@@ -93,3 +94,20 @@ def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+async def test_no_page_and_nothing_that_a_form_does_is_open_without_the_launch(house: House) -> None:
+    page = await house.browser().launch(patient=await house.patient())
+    stranger, before = house.browser(), len(house.wire.fhir)
+    asked = 0
+    for route in iter_route_contexts(house.app.routes):
+        if not (route.path or "").startswith("/app/l/"):
+            continue
+        path = str(route.path).replace("{launch_id}", launch_id_of(page)).replace("{patient}", "1")
+        for method in route.methods or ():
+            answer = await stranger.http.request(method, path, data={"form": "x"} if method == "POST" else None)
+            assert answer.status_code == 401, (method, path)
+            assert answer.headers["cache-control"] == "no-store"
+            asked += 1
+    assert asked > 20
+    assert len(house.wire.fhir) == before
