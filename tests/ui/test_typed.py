@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fhir_aftercare.care.timing import local
 from fhir_aftercare.errors import InvalidInput
-from fhir_aftercare.ui.typed import clock_text, day_text, typed_moment
+from fhir_aftercare.ui.typed import clock_text, day_text, typed_clock, typed_moment
 
 NEW_YORK = ZoneInfo("America/New_York")
 FIRST, LAST = datetime.fromisoformat("2026-01-01"), datetime.fromisoformat("2027-01-01")
@@ -52,3 +52,24 @@ def test_what_a_field_holds_is_read_back_as_the_same_minute(at: datetime) -> Non
     there = local(minute, NEW_YORK)
     read = typed_moment(day_text(minute, NEW_YORK), clock_text(minute, NEW_YORK), NEW_YORK, "at")
     assert read.astimezone(UTC) == there.astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("clock", "found"), [("23:50", "2026-09-16T23:50"), ("0010", "2026-09-17T00:10"), ("20:00", "2026-09-16T20:00")]
+)
+def test_a_clock_without_a_day_is_the_one_of_the_24_hours_that_are_meant(clock: str, found: str) -> None:
+    earliest = datetime(2026, 9, 16, 20, 0, 30, tzinfo=NEW_YORK)
+    assert typed_clock(clock, earliest, NEW_YORK, "at") == datetime.fromisoformat(found).replace(tzinfo=NEW_YORK)
+
+
+@pytest.mark.parametrize(
+    ("clock", "earliest", "words"),
+    [
+        ("25:00", datetime(2026, 9, 16, 20, 0, tzinfo=NEW_YORK), "Give the time"),
+        ("02:30", datetime(2026, 3, 7, 20, 0, tzinfo=NEW_YORK), "set forward"),
+        ("01:30", datetime(2026, 10, 31, 20, 0, tzinfo=NEW_YORK), "add EDT or EST"),
+    ],
+)
+def test_a_clock_without_a_day_is_refused_like_one_with_it(clock: str, earliest: datetime, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        typed_clock(clock, earliest, NEW_YORK, "at")

@@ -188,7 +188,8 @@ class Escort:
 class InfusionRecord:
     """One infusion as recorded. ``end`` is E, on which the plan's times hang; None while it runs, or if nobody knows.
 
-    ``infusion`` is the caller's id of this administration within the encounter. Times are aware.
+    ``infusion`` is the caller's id of this administration within the encounter. ``late`` tells that the checks were
+    typed afterwards, from paper. Times are aware.
     """
 
     start: datetime
@@ -201,3 +202,4 @@ class InfusionRecord:
     escort: Escort | None = None
     infusion: str = "1"
     recorded_by: str | None = None
+    late: bool = False

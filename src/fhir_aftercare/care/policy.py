@@ -114,6 +114,9 @@ class Policy:
     # GAD-7: a change that counts (clinical §2.4, marked M).
     gad7_change: int = 4
 
+    # Asked at the checks of an infusion: breathing, and sedation by MOAA/S (clinical §1.2).
+    ask_respiratory_rate: bool = True
+    ask_sedation: bool = True
     # Offer a session with a therapist after 24 to 72 hours (clinical §2.2, row 16).
     integration_session: bool = False
     # A patient leaves with an escort, or a clinician overrides it with a reason (clinical §2.2, row 3).

@@ -27,7 +27,9 @@ _PERFORMER: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class Fault:
+    """One thing that is wrong: the field (``checks[2].systolic``) and the rule, to be read one after the other."""
+
     where: str
     rule: str
     kind: type[InvalidInput] = InvalidInput
@@ -39,12 +41,7 @@ def check_record(record: InfusionRecord, now: datetime) -> None:
     Raises ``MissingZone`` if all faults are times without offset, ``OutOfRange`` if all are values outside their limits
     (clinical §1.3, §1.4), else ``InvalidInput``. Messages name fields and rules, never values.
     """
-    if now.utcoffset() is None:
-        raise MissingZone("The present time needs an offset.", where="now")
-    faults = [*_infusion_faults(record, now)]
-    for index, check in enumerate(record.checks):
-        faults += _check_faults(check, f"checks[{index}]", record, now)
-    faults += _repeated_rows(record)
+    faults = faults_of(record, now)
     if not faults:
         return
     kinds = {fault.kind for fault in faults}
@@ -55,40 +52,50 @@ def check_record(record: InfusionRecord, now: datetime) -> None:
     )
 
 
-def _infusion_faults(record: InfusionRecord, now: datetime) -> Iterator[_Fault]:
+def faults_of(record: InfusionRecord, now: datetime) -> list[Fault]:
+    """Give every fault of a record, for doors that tell each beside its field. Raises ``MissingZone`` for ``now``."""
+    if now.utcoffset() is None:
+        raise MissingZone("The present time needs an offset.", where="now")
+    faults = [*_infusion_faults(record, now)]
+    for index, check in enumerate(record.checks):
+        faults += _check_faults(check, f"checks[{index}]", record, now)
+    return [*faults, *_repeated_rows(record)]
+
+
+def _infusion_faults(record: InfusionRecord, now: datetime) -> Iterator[Fault]:
     yield from _time_faults(record.start, "start", now)
     if record.end is not None:
         yield from _time_faults(record.end, "end", now)
         if _apart(record.end, record.start) > timedelta():
-            yield _Fault("end", "lies before the start")
+            yield Fault("end", "lies before the start")
         if record.status is InfusionStatus.IN_PROGRESS:
-            yield _Fault("end", "is given, but the infusion is said to be in progress")
+            yield Fault("end", "is given, but the infusion is said to be in progress")
     elif record.status is InfusionStatus.COMPLETED:
-        yield _Fault("end", "is needed once the infusion is completed")
+        yield Fault("end", "is needed once the infusion is completed")
     if record.dose_mg is not None:
         dose = Decimal(record.dose_mg)
         if not dose.is_finite() or not 0 < dose <= _DOSE_MAX_MG:
-            yield _Fault("dose_mg", f"must be above 0 and at most {_DOSE_MAX_MG} mg", OutOfRange)
+            yield Fault("dose_mg", f"must be above 0 and at most {_DOSE_MAX_MG} mg", OutOfRange)
     if not record.infusion.strip():
-        yield _Fault("infusion", "must not be blank")
+        yield Fault("infusion", "must not be blank")
     yield from _person_faults(record.recorded_by, "recorded_by")
 
 
-def _check_faults(check: Check, where: str, record: InfusionRecord, now: datetime) -> Iterator[_Fault]:
+def _check_faults(check: Check, where: str, record: InfusionRecord, now: datetime) -> Iterator[Fault]:
     yield from _time_faults(check.at, f"{where}.at", now)
     if _apart(check.at, record.start) > _EARLIEST:
-        yield _Fault(f"{where}.at", "lies more than 24 h before the start")
+        yield Fault(f"{where}.at", "lies more than 24 h before the start")
     if _apart(record.end or record.start, check.at) > _LATEST:
-        yield _Fault(f"{where}.at", "lies more than 72 h after the infusion")
+        yield Fault(f"{where}.at", "lies more than 72 h after the infusion")
     if check.id is not None and not check.id.strip():
-        yield _Fault(f"{where}.id", "must not be blank")
+        yield Fault(f"{where}.id", "must not be blank")
     if check.is_empty:
-        yield _Fault(where, "holds no observation")
+        yield Fault(where, "holds no observation")
     yield from _value_faults(check, where)
     yield from _person_faults(check.recorded_by, f"{where}.recorded_by")
 
 
-def _value_faults(check: Check, where: str) -> Iterator[_Fault]:
+def _value_faults(check: Check, where: str) -> Iterator[Fault]:
     wrong = set()
     for name, limit in LIMITS.items():
         value = getattr(check, name)
@@ -96,37 +103,37 @@ def _value_faults(check: Check, where: str) -> Iterator[_Fault]:
             continue
         if name not in DECIMALS and (isinstance(value, bool) or not isinstance(value, int)):
             wrong.add(name)
-            yield _Fault(f"{where}.{name}", "must be a whole number")
+            yield Fault(f"{where}.{name}", "must be a whole number")
         elif not limit.holds(value):
             wrong.add(name)
-            yield _Fault(f"{where}.{name}", f"must be {limit}", OutOfRange)
+            yield Fault(f"{where}.{name}", f"must be {limit}", OutOfRange)
     systolic, diastolic = check.systolic, check.diastolic
     if systolic is None and diastolic is not None:
-        yield _Fault(f"{where}.systolic", "is missing: a blood pressure has both values")
+        yield Fault(f"{where}.systolic", "is missing: a blood pressure has both values")
     elif systolic is not None and diastolic is None:
-        yield _Fault(f"{where}.diastolic", "is missing: a blood pressure has both values")
+        yield Fault(f"{where}.diastolic", "is missing: a blood pressure has both values")
     elif (
         systolic is not None
         and diastolic is not None
         and not wrong & {"systolic", "diastolic"}
         and systolic <= diastolic
     ):
-        yield _Fault(f"{where}.systolic", "must be above the diastolic value", OutOfRange)
+        yield Fault(f"{where}.systolic", "must be above the diastolic value", OutOfRange)
 
 
-def _time_faults(moment: datetime, where: str, now: datetime) -> Iterator[_Fault]:
+def _time_faults(moment: datetime, where: str, now: datetime) -> Iterator[Fault]:
     if moment.utcoffset() is None:
-        yield _Fault(where, "needs an offset", MissingZone)
+        yield Fault(where, "needs an offset", MissingZone)
     elif _apart(now, moment) > _CLOCK_SLACK:
-        yield _Fault(where, "lies in the future")
+        yield Fault(where, "lies in the future")
 
 
-def _person_faults(reference: str | None, where: str) -> Iterator[_Fault]:
+def _person_faults(reference: str | None, where: str) -> Iterator[Fault]:
     if reference is not None and not _PERFORMER.fullmatch(reference):
-        yield _Fault(where, "must be a reference such as Practitioner/1")
+        yield Fault(where, "must be a reference such as Practitioner/1")
 
 
-def _repeated_rows(record: InfusionRecord) -> Iterator[_Fault]:
+def _repeated_rows(record: InfusionRecord) -> Iterator[Fault]:
     rows = [check.row if check.at.utcoffset() is not None or check.id else None for check in record.checks]
     times = Counter(row for row in rows if row is not None)
     seen: set[str] = set()
@@ -135,7 +142,7 @@ def _repeated_rows(record: InfusionRecord) -> Iterator[_Fault]:
             continue
         if row in seen:
             where = f"checks[{index}].id" if record.checks[index].id else f"checks[{index}].at"
-            yield _Fault(where, "repeats another row")
+            yield Fault(where, "repeats another row")
         seen.add(row)
 
 

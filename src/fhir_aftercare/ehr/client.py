@@ -42,6 +42,22 @@ _FORM: Final = {"Content-Type": "application/x-www-form-urlencoded"}
 _WHOLE: Final = {**_UNCACHED, "Prefer": "return=representation"}
 
 
+class Capabilities:
+    """What one server says it can do, kept for a time: clients of the same server may share it."""
+
+    def __init__(self, ttl: float = 3600.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl, self._clock = ttl, clock
+        self._kept: tuple[float, Resource] | None = None
+        self._asking = asyncio.Lock()
+
+    async def of(self, ask: Callable[[], Awaitable[Resource]]) -> Resource:
+        """Give the CapabilityStatement, asking with ``ask`` if it is not known or too old. Raises what that raises."""
+        async with self._asking:
+            if self._kept is None or self._clock() - self._kept[0] >= self._ttl:
+                self._kept = (self._clock(), await ask())
+            return self._kept[1]
+
+
 class FhirClient:
     """A FHIR R4 server behind one base URL.
 
@@ -65,6 +81,7 @@ class FhirClient:
         max_body: int = 20_000_000,
         longest_call: float = 120.0,
         capabilities_ttl: float = 3600.0,
+        known: Capabilities | None = None,
     ) -> None:
         policy = policy or (RetryPolicy() if max_attempts is None else RetryPolicy(max_attempts=max_attempts))
         self._transport = Transport(
@@ -79,9 +96,7 @@ class FhirClient:
             max_body=max_body,
             longest_call=longest_call,
         )
-        self._clock, self._ttl = clock, capabilities_ttl
-        self._metadata: tuple[float, Resource] | None = None
-        self._asking = asyncio.Lock()
+        self._statement = known or Capabilities(capabilities_ttl, clock)
 
     @property
     def base_url(self) -> str:
@@ -228,11 +243,11 @@ class FhirClient:
 
     async def capabilities(self) -> Resource:
         """Give the server's CapabilityStatement, asked for once per ``capabilities_ttl`` seconds."""
-        async with self._asking:
-            if self._metadata is None or self._clock() - self._metadata[0] >= self._ttl:
-                statement = (await self._get("capabilities", "metadata", "metadata")).resource()
-                self._metadata = (self._clock(), statement)
-            return self._metadata[1]
+
+        async def ask() -> Resource:
+            return (await self._get("capabilities", "metadata", "metadata")).resource()
+
+        return await self._statement.of(ask)
 
     # Common to all
 

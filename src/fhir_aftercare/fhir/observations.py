@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.care.infusion import Dissociation, Measure
 from fhir_aftercare.fhir import terms
+from fhir_aftercare.fhir.setting import SOFTWARE
 from fhir_aftercare.fhir.tasks import instant, moment
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Form:
 _R4: Final = "http://hl7.org/fhir/StructureDefinition"
 # No code is confirmed for the mean pressure (clinical §1.3, mark M), so it is known by its text.
 MEAN_PRESSURE_TEXT: Final = "Mean arterial pressure"
+LATE_ENTRY: Final = "Late entry: typed afterwards from paper."
 
 FORMS: Final[Mapping[Measure, Form]] = {
     Measure.BLOOD_PRESSURE: Form(terms.BP_PANEL.concept(), terms.VITAL_SIGNS, MMHG, f"{_R4}/bp"),
@@ -99,18 +101,24 @@ def from_record(record: InfusionRecord, setting: Setting) -> list[Resource]:
     The identifier's key is ``setting.key``, the check's row and the name of the measure: a corrected value is the same
     Observation. ``performer`` is who recorded the check, else the record, else ``setting``'s (design §9.6).
     """
+    note = {"note": [{"authorString": SOFTWARE, "text": LATE_ENTRY}]} if record.late else {}
     return [
         observation(
             measure,
-            value,
+            {**value, **note},
             setting,
             key=(check.row, measure.value),
             at=instant(check.at),
             performer=check.recorded_by or record.recorded_by or setting.performer,
         )
         for check in record.checks
-        for measure, value in _measured(check)
+        for measure, value in measured(check)
     ]
+
+
+def is_late_entry(observation: Resource) -> bool:
+    """Tell whether an Observation was typed afterwards, from paper."""
+    return any(each.get("text") == LATE_ENTRY for each in observation.get("note") or ())
 
 
 def observation(
@@ -144,8 +152,8 @@ def frame(
     return found
 
 
-def _measured(check: Check) -> Iterator[tuple[Measure, Resource]]:
-    """Give what a check holds.
+def measured(check: Check) -> Iterator[tuple[Measure, Resource]]:
+    """Give what a check holds: each measure with the elements of its value.
 
     Oxygen given is an Observation of its own, not a component of the saturation: HL7's vital signs profile, which
     validators apply by the saturation's code, allows no L/min in a component.
