@@ -29,7 +29,7 @@ class Instrument:
     """A form whose answers add up. ``items`` are the words asked, in order; every answer is 0 to ``max_answer``.
 
     ``safety_item`` is the number (from 1) of the item that asks about self-harm. ``prorate_up_to`` is how many
-    unanswered items the total still stands for.
+    unanswered items the total still stands for. From ``cutoff`` on the disorder it screens for is likely.
     """
 
     key: InstrumentKey
@@ -39,6 +39,7 @@ class Instrument:
     safety_item: int | None = None
     prorate_up_to: int = 0
     max_answer: int = 3
+    cutoff: int | None = None
 
     def band(self, total: int) -> Band:
         """Give the band of a total. Raises ``OutOfRange`` if no band holds it."""
@@ -63,7 +64,7 @@ _PHQ = (
     "Thoughts that you would be better off dead, or of hurting yourself in some way",
 )
 
-# Items and missing rule: clinical §3.2; bands: clinical §2.4.
+# Items and missing rule: clinical §3.2; bands: clinical §2.4; cut-off: ui §4.5 (dashed: 10).
 PHQ9 = Instrument(
     "phq-9",
     _PHQ,
@@ -77,10 +78,11 @@ PHQ9 = Instrument(
     ),
     safety_item=9,
     prorate_up_to=2,
+    cutoff=10,
 )
 # Items 1 and 2 of the PHQ-9; from 3 on it is positive (clinical §3.2). Half of it missing is no total.
 PHQ2 = Instrument("phq-2", _PHQ[:2], max_total=6, bands=(Band("negative", 0, 2), Band("positive", 3, 6)))
-# Items and missing rule: clinical §3.3; bands: clinical §2.4.
+# Items and missing rule: clinical §3.3; bands and cut-off: clinical §2.4.
 GAD7 = Instrument(
     "gad-7",
     (
@@ -95,6 +97,7 @@ GAD7 = Instrument(
     max_total=21,
     bands=(Band("minimal", 0, 4), Band("mild", 5, 9), Band("moderate", 10, 14), Band("severe", 15, 21)),
     prorate_up_to=2,
+    cutoff=10,
 )
 INSTRUMENTS: tuple[Instrument, ...] = (PHQ9, GAD7, PHQ2)
 

@@ -124,6 +124,13 @@ def assess(points: Sequence[Point], before: Point | None, policy: Policy, *, sin
     )
 
 
+def response_line(before: Point, policy: Policy) -> float | None:
+    """Give the total at or below which a PHQ-9 is a response: half of the baseline; None where none can be."""
+    if before.instrument != PHQ9.key or before.total == 0:
+        return None
+    return before.total * (100 - policy.response_percent) / 100
+
+
 def _instrument_of(points: Sequence[Point]) -> InstrumentKey | None:
     kinds = {each.instrument for each in points}
     if len(kinds) > 1:

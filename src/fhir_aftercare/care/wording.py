@@ -7,7 +7,8 @@ the protocol stand in ``profiles/``. What is due when is decided in ``timing``.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from fhir_aftercare.care.timing import local, same_local_day, utc
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
     from zoneinfo import ZoneInfo
+
+    from fhir_aftercare.care.timing import OpenHours
 
 Words = TypeVar("Words")
 
@@ -40,10 +43,13 @@ _WEEKDAYS: Final[Mapping[str, tuple[str, ...]]] = {
 _DAY: Final = {"en": "{weekday}, {month} {day}", "es": "{weekday} {day} de {month}"}
 _CLOCK_ON_DAY: Final = {"en": "{clock} on {day}", "es": "{clock} del {day}"}
 _UNTIL: Final = {"en": "until {end}", "es": "hasta {end}"}
+_BEFORE: Final = {"en": "before {end}", "es": "antes de {end}"}
 _BY: Final = {"en": "by {end}", "es": "hasta {end} como máximo"}
 _BETWEEN: Final = {"en": "between {start} and {end}", "es": "entre {start} y {end}"}
 _FROM_TO: Final = {"en": "from {start} until {end}", "es": "desde {start} hasta {end}"}
 _AND: Final = {"en": "and", "es": "y"}
+_DAYS: Final = {"en": "{first} to {last}", "es": "{first} a {last}"}
+_SPAN: Final = {"en": "{opens} to {closes}", "es": "de {opens} a {closes}"}
 
 # Clinical §4.4 "Driving". No "today" and "tomorrow": nobody knows when it is read, so only the date and time say until
 # when. Without a human's word (design §10.5) the time alone releases nobody.
@@ -103,12 +109,28 @@ def long_text(moment: datetime, zone: ZoneInfo, language: str) -> str:
     return _in(_CLOCK_ON_DAY, language).format(clock=_clock(there, language), day=_day(there, language))
 
 
+def day_text(moment: datetime, zone: ZoneInfo, language: str) -> str:
+    """Give the day of an instant for a patient, in ``zone``: "Thursday, September 17".
+
+    Raises ``InvalidInput`` for a language that we have no words in, ``MissingZone``.
+    """
+    return _day(local(moment, zone), language)
+
+
 def until_text(moment: datetime, zone: ZoneInfo, language: str) -> str:
     """Give the end of a restriction for a patient: "until …", never earlier than it is.
 
     Raises ``InvalidInput`` for a language that we have no words in, ``MissingZone``.
     """
     return _in(_UNTIL, language).format(end=long_text(_next_minute(moment), zone, language))
+
+
+def before_text(moment: datetime, zone: ZoneInfo, language: str) -> str:
+    """Give when something may be done at the earliest, for a patient: "before …", never earlier than it is.
+
+    Raises ``InvalidInput`` for a language that we have no words in, ``MissingZone``.
+    """
+    return _in(_BEFORE, language).format(end=long_text(_next_minute(moment), zone, language))
 
 
 def window_text(opens: datetime | None, due: datetime, zone: ZoneInfo, language: str) -> str:
@@ -132,6 +154,29 @@ def release_text(release: datetime, zone: ZoneInfo, language: str, *, needs_huma
     """
     texts = _RELEASE_BY_CLINIC if needs_human else _RELEASE
     return _in(texts, language).format(release=long_text(_next_minute(release), zone, language), phone=phone)
+
+
+def hours_text(hours: OpenHours, language: str) -> tuple[str, ...]:
+    """Give the hours of an ordinary week for a patient, a line for each run of days with the same ones.
+
+    "Monday to Friday: 09:00 to 18:00". Raises ``InvalidInput`` for a language that we have no words in.
+    """
+    names = _in(_WEEKDAYS, language)
+    lines = []
+    for spans, days in groupby(range(7), key=lambda day: tuple(sorted(hours.weekly.get(day, ())))):
+        run = list(days)
+        if not spans:
+            continue
+        first, last = names[run[0]], names[run[-1]]
+        which = first if len(run) == 1 else _in(_DAYS, language).format(first=first, last=last)
+        said = [_in(_SPAN, language).format(opens=f"{opens:%H:%M}", closes=_closing(closes)) for opens, closes in spans]
+        lines.append(f"{which[0].upper()}{which[1:]}: {list_text(said, language)}")
+    return tuple(lines)
+
+
+def _closing(at: time) -> str:
+    """A span that closes at 00:00 goes on to the end of the day."""
+    return "24:00" if at == time.min else f"{at:%H:%M}"
 
 
 def list_text(items: Sequence[str], language: str = "en") -> str:

@@ -50,7 +50,7 @@ def lacking(action: Action, granted: Granted) -> tuple[str, ...]:
     return tuple(found)
 
 
-def sees_everybody(granted: Granted) -> bool:
-    """Tell whether a token may look for Tasks and infusions of all patients, not of one (worklist, room board)."""
+def for_everybody(granted: Granted) -> tuple[str, ...]:
+    """Give the scopes that a token lacks to look for Tasks and infusions of all patients, and not of one."""
     types = ("Patient", "Task", "Encounter", "MedicationAdministration")
-    return all(granted.allows(type_, "s", levels=("user", "system")) for type_ in types)
+    return tuple(f"user/{type_}.s" for type_ in types if not granted.allows(type_, "s", levels=("user", "system")))

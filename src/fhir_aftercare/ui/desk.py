@@ -12,6 +12,7 @@ that after something was done the browser is sent to a page that can be reloaded
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -102,7 +103,7 @@ class Desk:
     @property
     def sees_everybody(self) -> bool:
         """Whether the token may look across patients."""
-        return self.is_staff and asked.sees_everybody(self.found.session.tokens.granted)
+        return self.is_staff and not asked.for_everybody(self.found.session.tokens.granted)
 
     @property
     def cookieless(self) -> bool:
@@ -114,6 +115,14 @@ class Desk:
         """Whether the page itself must say whose it is: the EHR asks for it, or nothing of the EHR stands around it."""
         alone = self.request.headers.get("sec-fetch-dest") == "document"
         return self.found.session.context.need_patient_banner or alone or self.place.other
+
+    @property
+    def theme(self) -> str | None:
+        """The address of the EHR's style as a sheet of ours, if the launch names one; its version is part of it."""
+        url = self.found.session.context.smart_style_url
+        if url is None or self.cookieless:
+            return None
+        return self.place.home("theme.css", v=hashlib.sha256(url.encode()).hexdigest()[:12])
 
     @property
     def missing(self) -> tuple[str, ...]:

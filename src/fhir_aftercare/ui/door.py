@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import structlog
 
-from fhir_aftercare.ehr.client import FhirClient
+from fhir_aftercare.ehr.client import Capabilities, FhirClient
 from fhir_aftercare.errors import AftercareError, ConfigFault
 from fhir_aftercare.smart.discovery import Discovery
 from fhir_aftercare.smart.faults import SmartFault
@@ -25,6 +25,7 @@ from fhir_aftercare.smart.tokens import TokenEndpoint
 from fhir_aftercare.store.browsers import Browsers
 from fhir_aftercare.store.launch_sessions import LaunchSessions
 from fhir_aftercare.store.launches import SqlLaunchStore
+from fhir_aftercare.ui.styles import Styles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -72,7 +73,7 @@ class ClinicPages:
 class Door:
     """Everything a page's route needs. ``kept`` are the finished launches, ``launches`` those under way.
 
-    ``charts`` gives a launch's clinic with the user's token, ``own`` with the service's.
+    ``styles`` are the EHRs'. ``charts`` gives a launch's clinic with the user's token, ``own`` with the service's.
     """
 
     pages: Mapping[str, ClinicPages]
@@ -82,6 +83,7 @@ class Door:
     sessions: Sessions
     kept: LaunchSessions
     browsers: Browsers
+    styles: Styles
     charts: Callable[[LaunchSession], ClinicContext]
     own: Callable[[LaunchSession], ClinicContext]
 
@@ -147,10 +149,13 @@ async def opened(
     launches, kept = SqlLaunchStore(database, vault), LaunchSessions(database, vault, now=now)
     sessions = Sessions(registrations, discovery, endpoint, kept, now=now)
 
+    known = {each.id: Capabilities() for each in pages}
+
     def charts(session: LaunchSession) -> ClinicContext:
         own = clinics.of(session.clinic)
         tokens = SessionTokens(sessions, session.launch_id)
-        return replace(own, fhir=FhirClient(own.fhir.base_url, fhir, token=tokens, on_call=on_call))
+        client = FhirClient(own.fhir.base_url, fhir, token=tokens, on_call=on_call, known=known[session.clinic])
+        return replace(own, fhir=client)
 
     door = Door(
         pages={each.id: each for each in pages},
@@ -162,6 +167,7 @@ async def opened(
         sessions=sessions,
         kept=kept,
         browsers=Browsers(database, now=now),
+        styles=Styles(smart, now),
         charts=charts,
         own=lambda session: clinics.of(session.clinic),
     )

@@ -8,8 +8,11 @@ people use.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 VISIT: Final = "visit"
 
@@ -31,13 +34,25 @@ class Place:
 
     def at(self, view: str, **query: str | int | None) -> str:
         """Give the address of a page of this patient and visit."""
+        return f"{self.base}{view}{self._query(query)}"
+
+    def beside(self, view: str, **query: str | int | None) -> str:
+        """Give it as a page of this patient right below ``base`` may write it: short."""
+        return f"./{view}{self._query(query)}"
+
+    def _query(self, query: Mapping[str, str | int | None]) -> str:
         given = {VISIT: _id(self.visit) or None, **query}
         said = urlencode({name: value for name, value in given.items() if value is not None})
-        return f"{self.base}{view}" + (f"?{said}" if said else "")
+        return f"?{said}" if said else ""
 
     def home(self, view: str, **query: str | int | None) -> str:
         """Give the address of a page that is about no single patient."""
-        return replace(self, patient=None, visit=None, other=False).at(view, **query)
+        return self.of_nobody.at(view, **query)
+
+    @property
+    def of_nobody(self) -> Place:
+        """The place of pages that are about no single patient."""
+        return replace(self, patient=None, visit=None, other=False)
 
     def of(self, patient: str, visit: str | None = None, *, launched: str | None = None) -> Place:
         """Give the place of a patient and visit; ``launched`` is the patient whose chart is open in the EHR."""

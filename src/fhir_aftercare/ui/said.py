@@ -14,7 +14,28 @@ if TYPE_CHECKING:
 SAID: Final = "said"
 NUMBER: Final = "n"
 
-_TEXTS: Final[Mapping[str, str]] = {}
+_TEXTS: Final[Mapping[str, str]] = {
+    "started": "to chart {at} · the infusion has started.",
+    "row-saved": "to chart {at} · {n} observations.",
+    "row-saved-one": "to chart {at} · 1 observation.",
+    "ended": "to chart {at} · the infusion has ended.",
+    "not-done": "to chart {at} · the infusion is not done.",
+    "corrected": "to chart {at} · corrected. What stood there before stays in the history.",
+    "awaiting": "to chart {at} · corrected. The restrictions could end earlier: a clinician must agree to that.",
+    "taken-back": "to chart {at} · taken back as entered in error.",
+    "claimed": "to the chart at {at}: you have taken it.",
+    "released": "to the chart at {at}: it is the clinic's again.",
+    "reassigned": "to the chart at {at}: handed on.",
+    "completed": "to the chart at {at}: done.",
+    "closed": "to the chart at {at}: closed.",
+    "reached": "to the chart at {at}: reached.",
+    "no-answer": "to the chart at {at}: no answer. It is due again at the next try.",
+    "escalated": "to the chart at {at}: no answer. That was the last try, and the named clinician is asked to look.",
+    "checked": "to the chart at {at}.",
+    "unchanged": "at {at}: all of it was in the chart already.",
+    "countersigned": "to the chart at {at}: you stand for this plan.",
+    "plan-signed": "to the chart at {at}: {n} items.",
+}
 
 
 def said(query: Mapping[str, str], now: datetime, zone: ZoneInfo) -> str | None:

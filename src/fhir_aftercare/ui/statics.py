@@ -13,6 +13,8 @@ _HERE: Final = Path(__file__).parent / "static"
 _TYPES: Final = {".css": "text/css", ".js": "text/javascript"}
 _FILES: Final = {
     "aftercare.css": _HERE / "aftercare.css",
+    # Of the handout alone, which is a sheet of paper on the screen too.
+    "handout.css": _HERE / "handout.css",
     "aftercare.js": _HERE / "aftercare.js",
     # htmx as its makers published it (0BSD, the licence lies beside it): an aid, every form works without it.
     "htmx.js": _HERE / "vendor" / "htmx-2.0.11.min.js",

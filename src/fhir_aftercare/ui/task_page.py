@@ -95,7 +95,7 @@ def _request(desk: Desk, found: TaskView) -> MoveRequest:
         reason=form.get("reason") or None,
         note=form.get("note") or None,
         next_try=again,
-        owner=form.get("owner") or None,
+        owner=(form.get("owner") or None) if kind == "reassign" else None,
         if_match=form.get("version") or None,
     )
 

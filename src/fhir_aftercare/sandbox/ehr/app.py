@@ -85,10 +85,14 @@ def create_ehr(
 
 
 def _page_routes(pages: Pages, ehr: PretendEhr) -> list[Route]:
-    style = (Path(__file__).parent / "ehr.css").read_bytes()
+    here = Path(__file__).parent
+    style, smart_style = (here / "ehr.css").read_bytes(), (here / "style.json").read_bytes()
 
     async def css(_: Request) -> Response:
         return Response(style, media_type="text/css")
+
+    async def style_document(_: Request) -> Response:
+        return Response(smart_style, media_type="application/json")
 
     async def faults(request: Request) -> Response:
         if request.method == "GET":
@@ -108,6 +112,7 @@ def _page_routes(pages: Pages, ehr: PretendEhr) -> list[Route]:
         Route("/chart", pages.chart),
         Route("/portal", pages.portal),
         Route(STYLE_PATH, css),
+        Route("/style.json", style_document),
         Route(fault_form.FAULTS_PATH, faults, methods=["GET", "POST"]),
     ]
 

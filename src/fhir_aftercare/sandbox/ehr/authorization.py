@@ -103,7 +103,7 @@ class AuthorizationEndpoint:
             raise Refused("invalid_request", f"nonce must have {SHORTEST_STATE} characters or more with openid")
         pending = Pending(client, given, granted)
         if launch is not None:
-            context = launch.context(self._settings.tenant)
+            context = {**launch.context(self._settings.tenant), "smart_style_url": self._settings.style_url}
             return self._with_code(given, self._grant(pending, launch.user, context))
         return await self._page(pending)
 

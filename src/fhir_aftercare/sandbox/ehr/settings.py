@@ -131,6 +131,11 @@ class EhrSettings:
         return f"{self.issuer}/token"
 
     @property
+    def style_url(self) -> str:
+        """The style document: SMART's ``smart_style_url``."""
+        return f"{self.origin}/style.json"
+
+    @property
     def host(self) -> str:
         """The only ``Host`` that is answered."""
         return urlsplit(self.origin).netloc

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 _CAPABILITIES: Final = (
     "launch-ehr", "launch-standalone", "authorize-post", "client-public", "client-confidential-symmetric",
-    "client-confidential-asymmetric", "sso-openid-connect", "context-banner", "context-ehr-patient",
+    "client-confidential-asymmetric", "sso-openid-connect", "context-banner", "context-style", "context-ehr-patient",
     "context-ehr-encounter", "context-standalone-patient", "context-standalone-encounter", "permission-offline",
     "permission-online", "permission-patient", "permission-user",
 )  # fmt: skip

@@ -3,21 +3,30 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const two = (number) => String(number).padStart(2, "0");
+  const changed = new Set();
 
-  // --- times that count down: <time data-until="2026-09-16T13:35:00-04:00">
+  // --- times that count down: <time data-until="2026-09-16T13:35:00-04:00">, by the server's clock and not this one's
+  const ahead = (Date.parse(document.body.dataset.now) || Date.now()) - Date.now();
   const count = () => {
+    const now = Date.now() + ahead;
     for (const each of all("[data-until]")) {
-      const left = Math.round((Date.parse(each.dataset.until) - Date.now()) / 1000);
+      const left = Math.round((Date.parse(each.dataset.until) - now) / 1000);
       const minutes = Math.floor(Math.abs(left) / 60);
       const clock = `${two(minutes)}:${two(Math.abs(left) % 60)}`;
       each.textContent = left >= 0 ? `in ${clock}` : `${clock} late`;
       each.classList.toggle("late", left < 0);
     }
+    // A time field that says "now" (<input data-clock="America/New_York">) goes on until something is typed in its form.
+    for (const each of all("[data-clock]")) {
+      const touched = each.value !== each.defaultValue || changed.has(each.form) || each === document.activeElement;
+      if (touched || /[A-Z]/.test(each.defaultValue)) continue; // a clock that comes twice has its zone's name
+      const there = new Intl.DateTimeFormat("en-GB", { timeZone: each.dataset.clock, hour: "2-digit", minute: "2-digit" });
+      each.defaultValue = each.value = there.format(now);
+    }
   };
   setInterval(count, 1000);
 
   // --- leaving with something typed and not saved: <form data-guard>
-  const changed = new Set();
   const left = (form) => changed.delete(form);
   document.addEventListener("input", (event) => {
     const form = event.target.closest("form[data-guard]");
@@ -61,9 +70,6 @@
     for (const each of all(".scripted")) each.hidden = false;
     const target = document.querySelector(".faults") || document.querySelector("[data-next]") || null;
     if (target) target.focus();
-    const wrong = document.querySelector(".faults");
-    if (wrong && !document.title.startsWith("Error: ")) document.title = `Error: ${document.title}`;
-    if (!wrong) document.title = document.title.replace(/^Error: /, "");
   };
   document.addEventListener("DOMContentLoaded", arrive);
   document.addEventListener("click", (event) => {
