@@ -212,16 +212,16 @@ async def test_a_task_of_nobody_and_an_unknown_move_are_refused(house: House) ->
     assert (await move(browser, page, call, move="explode")).status_code == 422
 
 
-async def test_the_list_costs_one_batch_and_a_task_one(house: House) -> None:
-    patient, browser, page = await opened(house)
+async def test_the_list_costs_one_batch_and_a_task_one(own: House) -> None:
+    patient, browser, page = await opened(own)
     await browser.get(f"{base_of(page)}worklist")
-    house.wire.fhir.clear()
+    own.wire.fhir.clear()
     await browser.get(f"{base_of(page)}worklist")
-    assert len(house.wire.fhir) <= 2
-    call = await the(house, patient, terms.FOLLOW_UP_CALL)
-    house.wire.fhir.clear()
+    assert [each.method for each in own.wire.fhir] == ["POST"]
+    call = await the(own, patient, terms.FOLLOW_UP_CALL)
+    own.wire.fhir.clear()
     shown = await task_page(browser, page, call)
-    assert [each.method for each in house.wire.fhir] == ["POST"]
+    assert [each.method for each in own.wire.fhir] == ["POST"]
     assert tasks.window_of(call)[1] is not None
     assert "17-Sep-2026 18:00 EDT, overdue" in shown.text
 
@@ -231,11 +231,11 @@ def test_a_cursor_goes_into_an_address_and_comes_back(cursor: tuple[int, int, in
     assert unpacked(packed(cursor)) == cursor
 
 
-async def test_a_cursor_that_is_none_of_ours_is_refused(house: House) -> None:
-    _, browser, page = await opened(house)
-    for text in ("x", "1.2", "1.2.3", "1.99.3.z", "٣.1.1.x", "1" * 40 + ".1.1.x"):
-        answer = await browser.get(f"{base_of(page)}worklist", params={"after": text})
-        assert answer.status_code in {200, 400}, text
+@pytest.mark.parametrize("text", ["x", "1.2", "1.99.3.z", "٣.1.1.x", "1" * 40 + ".1.1.x"])
+async def test_a_cursor_that_is_none_of_ours_is_refused(own: House, text: str) -> None:
+    _, browser, page = await opened(own)
+    answer = await browser.get(f"{base_of(page)}worklist", params={"after": text})
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from fhir_aftercare.flows.chart import (
     Section,
     encounter_sections,
     patient_section,
-    person_sections,
     plan_sections,
     read_chart,
     recent_observations,
@@ -77,8 +76,7 @@ class Stage(StrEnum):
 class VisitView:
     """One visit as it stands at ``as_of``. ``given`` are the administrations of its latest episode, oldest first.
 
-    ``panel`` is None while nothing was given. ``plan`` is the infusion's CarePlan, ``escort`` its Task. ``person`` is
-    who signed in, as a resource, if that could be read.
+    ``panel`` is None while nothing was given. ``plan`` is the infusion's CarePlan, ``escort`` its Task.
     """
 
     chart: Chart
@@ -136,9 +134,7 @@ class VisitView:
         )
 
 
-async def open_visit(
-    context: ClinicContext, patient: str, encounter: str | None, *, person: str | None = None
-) -> VisitView:
+async def open_visit(context: ClinicContext, patient: str, encounter: str | None) -> VisitView:
     """Read one visit of a patient; references are ``Type/id``, ``encounter`` None for the one that matters now.
 
     Raises ``NotFound``, ``WrongSubject`` (an encounter of another patient), and what a failure of the whole batch
@@ -146,14 +142,12 @@ async def open_visit(
     """
     if encounter is None:
         encounter = await find_encounter(context, patient)
-    return await open_known(context, patient, encounter, person=person)
+    return await open_known(context, patient, encounter)
 
 
-async def open_known(
-    context: ClinicContext, patient: str, encounter: str | None, *, person: str | None = None
-) -> VisitView:
+async def open_known(context: ClinicContext, patient: str, encounter: str | None) -> VisitView:
     """As ``open_visit``, without looking for another encounter: None is a patient without a visit."""
-    chart = await read_chart(context.fhir, sections(context, patient, encounter, person))
+    chart = await read_chart(context.fhir, sections(context, patient, encounter))
     return look(context, chart)
 
 
@@ -191,7 +185,7 @@ async def find_encounters(context: ClinicContext, patient: str) -> list[Resource
     return [each for each in encounters if each.get("status") in {"arrived", "triaged", "in-progress", "onleave"}]
 
 
-def sections(context: ClinicContext, patient: str, encounter: str | None, person: str | None = None) -> list[Section]:
+def sections(context: ClinicContext, patient: str, encounter: str | None) -> list[Section]:
     """Give what is read for it, in one batch."""
     return [
         patient_section(patient),
@@ -199,7 +193,6 @@ def sections(context: ClinicContext, patient: str, encounter: str | None, person
         recent_observations(patient, context.clock() - _BEFORE),
         *plan_sections(patient),
         score_section(patient),
-        *person_sections(person),
     ]
 
 

@@ -224,7 +224,7 @@ async def _in_force(desk: Desk, found: PlanReview) -> Response:
         signatures_gap=gap,
         can_sign=own.get("status") == "active" and desk.person is not None and not desk.why_not("plan"),
         mine=any(reference == desk.person for reference, _, _ in signed),
-        gaps=[each for each in visit_.gaps if each != "recorded_by"],
+        gaps=list(visit_.gaps),
         why=desk.why_not("plan"),
     )
 

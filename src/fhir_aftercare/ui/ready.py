@@ -107,7 +107,7 @@ def ready(view: VisitView, zone: ZoneInfo) -> ReadyView:
         escort=escort(view.escort),
         may_leave=panel is not None and panel.may_leave,
         left=view.stage is Stage.LEFT,
-        gaps=tuple(each for each in view.gaps if each != "recorded_by"),
+        gaps=tuple(view.gaps),
     )
 
 

@@ -155,7 +155,7 @@ def record(view: VisitView, context: ClinicContext, zone: ZoneInfo, *, whole: bo
         last=_last(made, zone),
         ask_respiratory_rate=is_asked(Measure.RESPIRATORY_RATE, policy),
         ask_sedation=is_asked(Measure.MOAA_S, policy),
-        gaps=tuple(each for each in view.gaps if each != "recorded_by"),
+        gaps=tuple(view.gaps),
         dose=f"{dose:f}" if dose is not None else "",
         as_of=f"{local(view.as_of, zone):%H:%M %Z}",
     )

@@ -75,7 +75,7 @@ async def opened(desk: Desk, context: ClinicContext) -> VisitView:
     if encounter is None:
         found = await find_encounters(context, desk.patient)
         encounter = f"Encounter/{found[0]['id']}" if len(found) == 1 else None
-    return await open_known(context, desk.patient, encounter, person=desk.person)
+    return await open_known(context, desk.patient, encounter)
 
 
 def in_visit(found: VisitView) -> VisitView:

@@ -61,7 +61,7 @@ async def show(desk: Desk) -> Response:
         if len(found) > 1:
             return await choose(desk, found)
         encounter = f"Encounter/{found[0]['id']}" if found else None
-    return draw(desk, await open_known(desk.context, desk.patient, encounter, person=desk.person))
+    return draw(desk, await open_known(desk.context, desk.patient, encounter))
 
 
 @action(router, "record/start")

@@ -115,7 +115,9 @@ def unpacked(text: str) -> tuple[str | int, ...] | None:
     if not text:
         return None
     at, group, due, *rest = [*text.split(".", 3), "", "", ""][:4]
-    numbers = tuple(int(each) if each.isdecimal() and len(each) < 20 else each for each in (at, group, due))
+    numbers = tuple(
+        int(each) if each.isascii() and each.isdecimal() and len(each) < 20 else each for each in (at, group, due)
+    )
     return (*numbers, *rest)
 
 
