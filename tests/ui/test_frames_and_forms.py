@@ -63,7 +63,7 @@ async def test_pages_hold_no_inline_script_or_style_and_nothing_from_elsewhere(h
     _, page = await signed_in(house)
     assert not re.search(r"<script(?! src=)|<style|style=|\son\w+=|javascript:", page.text)
     assert len(re.findall(r'<script src="/app/static/[^"]+" defer></script>', page.text)) == 2
-    assert {unescape(each)[0] for each in re.findall(r'(?:href|src|action)="([^"]*)"', page.text)} == {"/", "#"}
+    assert {unescape(each)[0] for each in re.findall(r'(?:href|src|action)="([^"]*)"', page.text)} == {"/", "#", "."}
     sheet = await house.browser().get(re.findall(r'href="([^"]+\.css[^"]*)"', page.text)[0])
     assert sheet.headers["content-type"].startswith("text/css")
     assert "immutable" in sheet.headers["cache-control"]

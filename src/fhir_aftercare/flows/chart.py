@@ -153,6 +153,30 @@ def score_section(patient: str) -> Section:
     return Section("scores", "Observation", f"Observation?patient={_q(patient)}&code={codes}&_sort=-date&{_PAGE}")
 
 
+def total_sections(patient: str) -> list[Section]:
+    """Give the patient's PHQ-9 and GAD-7 totals, panels and item 9, newest first; no other items.
+
+    In searches of their own: with hundreds of forms answered it still is one page of the server for each.
+    """
+    found = []
+    for codes in (
+        (terms.PHQ9_TOTAL, terms.PHQ9_TOTAL_SNOMED, terms.PHQ9_PANEL),
+        (terms.PHQ9_ITEM9,),
+        (terms.GAD7_TOTAL, terms.GAD7_TOTAL_SNOMED, terms.GAD7_PANEL),
+    ):
+        named = ",".join(f"{each.system}|{each.code}" for each in codes)
+        query = f"Observation?patient={_q(patient)}&code={named}&_sort=-date&{_PAGE}"
+        found.append(Section("scores", "Observation", query))
+    return found
+
+
+def call_section(patient: str, since: datetime) -> Section:
+    """Give the attempts to reach the patient since a day, with who made them."""
+    day = since.date().isoformat()
+    query = f"Communication?patient={_q(patient)}&sent=ge{day}&_include=Communication:sender:Practitioner&{_PAGE}"
+    return Section("calls", "Communication", query)
+
+
 def review_section(patient: str) -> Section:
     """Give the patient's clinical-review Tasks, closed ones too: there is one open at most (design §9.20)."""
     code = terms.CLINICAL_REVIEW
@@ -163,6 +187,12 @@ def observation_section(observation: str) -> Section:
     """Give one Observation with the items it is made of."""
     id_ = quote(observation.rpartition("/")[2], safe="")
     return Section("score", "Observation", f"Observation?_id={id_}&_include=Observation:has-member")
+
+
+def answers_section(observation: str) -> Section:
+    """Give one Observation with all that it may be made of: answers, items, and the panel that holds it."""
+    query = f"{observation_section(observation).query}&_include=Observation:derived-from"
+    return Section("score", "Observation", f"{query}&_revinclude=Observation:has-member")
 
 
 def response_section(identifier: Mapping[str, str]) -> Section:

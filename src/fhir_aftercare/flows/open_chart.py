@@ -1,12 +1,12 @@
 """Open a chart: everything a page or a caller wants to know of one patient's aftercare, from one batch (design §4.4).
 
 Data only, no page. A section that could not be read is a labelled gap; *overdue*, *due* and *coming* are computed from
-the clock, never stored.
+the clock, never stored. What happened beside the scores (infusions, missed forms, calls) is ``course_events``' to tell.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.instruments import GAD7, PHQ9
@@ -16,11 +16,14 @@ from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.flows.ask_forms import ComingForm, coming_forms
 from fhir_aftercare.flows.chart import (
     Section,
+    call_section,
     patient_section,
     plan_sections,
     read_chart,
-    score_section,
+    total_sections,
 )
+from fhir_aftercare.flows.course_events import calls_in, infusions_in, missed_in
+from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.running_course import course_start
 from fhir_aftercare.flows.situation import score_points
 
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from fhir_aftercare.errors import AftercareError
     from fhir_aftercare.flows.chart import Chart
     from fhir_aftercare.flows.context import ClinicContext
+    from fhir_aftercare.flows.course_events import Call, GivenInfusion, MissedForm
 
 Resource = dict[str, Any]
 
@@ -62,7 +66,8 @@ class Trend:
 class ChartView:
     """One patient's aftercare as it stands. ``gaps`` names what could not be read, with the error.
 
-    ``coming`` are the forms that will be asked and are no Tasks yet (fhir-model §3.3).
+    ``coming`` are the forms that will be asked and are no Tasks yet (fhir-model §3.3). ``began`` is when the first
+    infusion of the newest course started; ``people`` holds who owns Tasks or made calls, by reference.
     """
 
     patient: Resource
@@ -77,6 +82,11 @@ class ChartView:
     as_of: datetime
     gaps: Mapping[str, AftercareError] = field(default_factory=dict)
     coming: tuple[ComingForm, ...] = ()
+    began: datetime | None = None
+    infusions: tuple[GivenInfusion, ...] = ()
+    missed: tuple[MissedForm, ...] = ()
+    calls: tuple[Call, ...] = ()
+    people: Mapping[str, Resource] = field(default_factory=dict)
 
     @property
     def restricted_until(self) -> datetime | None:
@@ -90,8 +100,9 @@ async def open_chart(context: ClinicContext, patient: str) -> ChartView:
 
     Raises ``NotFound`` if there is no such patient, and what a failure of the whole batch becomes.
     """
-    chart = await read_chart(context.fhir, sections(patient))
     now = context.clock()
+    # Calls of an earlier time than a gap between two courses belong to one that is over.
+    chart = await read_chart(context.fhir, sections(patient, now - context.clinic.policy.course_max_gap))
     plans = chart.of("CarePlan")
     all_tasks = chart.of("Task")
     waiting = sorted((_waiting(each, now) for each in all_tasks if tasks.is_open(each)), key=_urgency)
@@ -113,12 +124,19 @@ async def open_chart(context: ClinicContext, patient: str) -> ChartView:
         as_of=now,
         gaps=gaps,
         coming=coming,
+        began=start,
+        infusions=tuple(infusions_in(chart)),
+        missed=tuple(missed_in(chart, context.protocol, points, now)),
+        calls=tuple(calls_in(chart)),
+        people={reference_of(each): each for each in chart.of("Practitioner")},
     )
 
 
-def sections(patient: str) -> list[Section]:
+def sections(patient: str, calls_since: datetime) -> list[Section]:
     """Give what is read for it, in one batch."""
-    return [patient_section(patient), *plan_sections(patient), score_section(patient)]
+    plans, open_tasks = plan_sections(patient)
+    owned = replace(open_tasks, query=f"{open_tasks.query}&_include=Task:owner:Practitioner")
+    return [patient_section(patient), plans, owned, *total_sections(patient), call_section(patient, calls_since)]
 
 
 def _coming(context: ClinicContext, chart: Chart) -> tuple[tuple[ComingForm, ...], Mapping[str, AftercareError]]:

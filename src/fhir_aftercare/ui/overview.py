@@ -1,7 +1,8 @@
 """The overview page in words: what one chart says, as the short texts and marks that the template prints.
 
 Decides wording and order only. What is due, open or unknown is ``flows.open_chart``'s to say; a part that could not be
-read, or that the EHR did not grant, is named as such and never shown as empty (design §4.4).
+read, or that the EHR did not grant, is named as such and never shown as empty (design §4.4). First comes where the
+patient stands, then what is to be done, then how it came to be so.
 """
 
 from __future__ import annotations
@@ -11,41 +12,36 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.care import wording
 from fhir_aftercare.errors import FhirUnauthorized
-from fhir_aftercare.smart import scopes
+from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.ui import people
+from fhir_aftercare.ui.not_offered import not_offered, unreadable
+from fhir_aftercare.ui.standing import explained, figure, standing
+from fhir_aftercare.ui.work_lines import Names, call_lines, task_line, title
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
+    from fhir_aftercare.care.policy import Policy
     from fhir_aftercare.errors import AftercareError
-    from fhir_aftercare.flows.open_chart import ChartView, OpenTask, Trend
+    from fhir_aftercare.flows.open_chart import ChartView, OpenTask
+    from fhir_aftercare.ui.not_offered import NotOffered
+    from fhir_aftercare.ui.standing import Standing
+    from fhir_aftercare.ui.work_lines import TaskLine
 
 Resource = dict[str, Any]
 
-MOST_POINTS: Final = 12
-MOST_COMING: Final = 6
 _NOT_GRANTED: Final = "The EHR did not grant access to this. It is not empty, it is not known here."
 _NOT_READ: Final = "This could not be read from the chart. It is not empty, it is not known. Try again."
-_INSTRUMENTS: Final = {"phq-9": "PHQ-9", "gad-7": "GAD-7"}
-_STATES: Final = {"overdue": "Overdue", "due": "Due", "coming": "Coming"}
-# What the types a scope may name are called on the page.
-_TYPES: Final = {
-    "CarePlan": "plans",
-    "Goal": "goals",
-    "Observation": "scores and vital signs",
-    "Patient": "the patient's details",
-    "QuestionnaireResponse": "answers",
-    "ServiceRequest": "restrictions",
-    "Task": "tasks",
+_GROUPS: Final = {
+    "escalated": "Escalated",
+    "overdue": "Overdue",
+    "due": "Due now",
+    "patient": "Forms the patient owes",
+    "coming": "Coming",
 }
-_OTHERS: Final = {
-    "openid": "who you are",
-    "fhirUser": "who you are in the chart",
-    "online_access": "staying signed in: when the sign-in runs out, open the app again",
-    "offline_access": "staying signed in: when the sign-in runs out, open the app again",
-}
+# So much of a group is open to the eye; a longer list of what others must do is folded.
+_UNFOLDED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,16 @@ class Part:
     lines: tuple[Any, ...]
     gap: str | None
     empty: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Open Tasks under one heading."""
+
+    heading: str
+    count: str
+    lines: tuple[TaskLine, ...]
+    folded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,81 +75,131 @@ class PlanLine:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskLine:
-    """A Task. ``state`` is overdue, due or coming, ``mark`` the word for it, ``priority`` empty for a routine one."""
-
-    what: str
-    state: str
-    mark: str
-    priority: str
-    due: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreLine:
-    """The scores of one instrument: what the newest says, and the last ones, newest first."""
-
-    instrument: str
-    summary: str
-    points: tuple[tuple[str, int, str], ...]
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
-    """All that the page shows. ``scores`` is None for a patient: numbers are explained by people, not by a page."""
+    """All that the page shows. ``facts`` are pairs of a label and what is known.
+
+    For a patient there are no ``standings``, and no ``figures`` and ``calls``: people explain numbers, not a page.
+    """
 
     as_of: str
-    next_due: str
-    restricted_until: str | None
+    facts: tuple[tuple[str, str], ...]
+    standings: tuple[Standing, ...]
+    figures: Part | None
+    explained: tuple[tuple[str, str], ...]
     tasks: Part
     plans: Part
-    scores: Part | None
+    calls: Part | None
     coming: Part
-    not_offered: tuple[str, ...]
+    not_offered: NotOffered
+    undrawn: bool
 
 
-def overview(view: ChartView, *, zone: ZoneInfo, missing: Sequence[str], staff: bool) -> Overview:
-    """Give the page of a chart. Times are in ``zone``; ``missing`` are the scopes asked for and not granted.
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """For whom the page is: ``staff`` or the patient (or a relative), ``person`` their reference.
 
-    Without ``staff`` the page is for the patient or a relative:
-    only the patient's own Tasks, no scores (ui §4).
+    ``answers`` gives the address of a score's answers, ``linked`` whether the scores in the picture lead there, too;
+    ``whole``: the whole history is drawn, not the newest course. ``missing`` are the scopes not granted.
     """
-    withheld = {line.type for scope in missing for line in scopes.parse(scope).access if set(line.can) & set("rs")}
+
+    staff: bool
+    person: str | None
+    missing: Sequence[str]
+    answers: Callable[[str], str]
+    linked: bool
+    whole: bool
+
+
+def overview(view: ChartView, policy: Policy, zone: ZoneInfo, reader: Reader) -> Overview:
+    """Give the page of a chart; times are in ``zone``. Who is no staff sees own Tasks only, no scores, no calls."""
+    staff, names = reader.staff, Names(reader.person, view.people)
+    waiting = [each for each in view.open_tasks if staff or _is_patients(each, view.patient)]
+    lines = [task_line(each, view, zone, names) for each in waiting]
+    plans = [*(("Course", each) for each in view.courses), *(("Infusion", each) for each in view.infusion_plans)]
+    trends = [each for each in view.trends if each.points and staff]
+    drawn = [
+        figure(each, view, policy, zone, whole=reader.whole, address=reader.answers, linked=reader.linked)
+        for each in trends
+    ]
 
     def part(lines: Iterable[Any], section: str, type_: str, empty: str) -> Part:
-        return Part(tuple(lines), _gap(view.gaps, section, granted=type_ not in withheld), empty)
+        return Part(tuple(lines), _gap(view.gaps, section, granted=type_ not in unreadable(reader.missing)), empty)
 
-    tasks = [each for each in view.open_tasks if staff or _is_patients(each, view.patient)]
-    due = min((each.due for each in tasks if each.due is not None and each.due >= view.as_of), default=None)
-    plans = [*(("Course", each) for each in view.courses), *(("Infusion", each) for each in view.infusion_plans)]
-    scores = (_scores(each, zone) for each in view.trends if each.points)
-    open_tasks = part((_task(each, zone) for each in tasks), "open tasks", "Task", "No tasks are open.")
-    all_plans = part((_plan(*each, zone) for each in plans), "plans", "CarePlan", "No aftercare plan yet.")
-    restricted_until = _when(view.restricted_until, zone)
-    if all_plans.gap or "ServiceRequest" in withheld:  # restrictions come with the plans
-        restricted_until = people.NOT_KNOWN
     return Overview(
         as_of=wording.short_text(view.as_of, zone, with_zone=True),
-        next_due=people.NOT_KNOWN if open_tasks.gap else _when(due, zone) or "Nothing is due.",
-        restricted_until=restricted_until,
-        tasks=open_tasks,
-        plans=all_plans,
-        scores=part(scores, "scores", "Observation", "No scores yet.") if staff else None,
+        facts=tuple(_facts(view, zone, reader, waiting)),
+        standings=tuple(
+            standing(each, view, zone, reader.answers, known=_knows_plans(view, reader)) for each in trends
+        ),
+        figures=part(drawn, "scores", "Observation", "No scores yet.") if staff else None,
+        explained=explained(policy),
+        tasks=part(_grouped(lines, staff=staff), "open tasks", "Task", "No tasks are open."),
+        plans=part((_plan(*each, zone) for each in plans), "plans", "CarePlan", "No aftercare plan yet."),
+        calls=part(call_lines(view, zone, names), "calls", "Communication", "No calls yet.") if staff else None,
         coming=part(_coming(view, zone), "coming forms", "", "No forms are coming."),
-        not_offered=tuple(dict.fromkeys(map(_lacking, missing))),
+        not_offered=not_offered(reader.missing),
+        undrawn=any(each.undrawn for each in drawn),
     )
+
+
+def _facts(view: ChartView, zone: ZoneInfo, reader: Reader, waiting: Sequence[OpenTask]) -> Iterator[tuple[str, str]]:
+    """Give what is known at a glance; what could not be read is not known, and said to be so."""
+    withheld = unreadable(reader.missing)
+    if reader.staff and ("scores" in view.gaps or "Observation" in withheld):
+        yield "Scores", people.NOT_KNOWN
+    known = "open tasks" not in view.gaps and "Task" not in withheld
+    yield "Next due", _next_due(waiting, view, zone) if known else people.NOT_KNOWN
+    if _knows_plans(view, reader) and "ServiceRequest" not in withheld:  # they come with the plans
+        yield from _restrictions(view, zone)
+    else:
+        yield "Restrictions until", people.NOT_KNOWN
+    if view.infusions and reader.staff:
+        last = view.infusions[-1]
+        yield "Last infusion", f"number {last.number} of the course, ended {wording.short_text(last.end, zone)}"
 
 
 def _is_patients(task: OpenTask, patient: Resource) -> bool:
     return bool((task.resource.get("owner") or {}).get("reference") == f"Patient/{patient['id']}")
 
 
+def _grouped(lines: Sequence[TaskLine], *, staff: bool) -> Iterator[Group]:
+    for group, heading in _GROUPS.items():
+        own = tuple(each for each in lines if each.group == group)
+        late = sum(each.state == "overdue" for each in own)
+        if own:
+            yield Group(
+                heading=heading if staff or group != "patient" else "To be answered",
+                count=f"{len(own)}, {late} overdue" if group == "patient" and late else str(len(own)),
+                lines=own,
+                folded=group == "coming" or (group == "patient" and staff and len(own) > _UNFOLDED),
+            )
+
+
+def _knows_plans(view: ChartView, reader: Reader) -> bool:
+    return "plans" not in view.gaps and "CarePlan" not in unreadable(reader.missing)
+
+
+def _next_due(waiting: Sequence[OpenTask], view: ChartView, zone: ZoneInfo) -> str:
+    due = [(each.due, each) for each in waiting if each.due is not None and each.due >= view.as_of]
+    if not due:
+        return f"Nothing ahead, {len(waiting)} open" if waiting else "Nothing is due."
+    at, task = min(due, key=lambda each: each[0])
+    return f"{wording.short_text(at, zone, with_zone=True)}, {title(task.resource)}"
+
+
+def _restrictions(view: ChartView, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+    """Give each restriction that is in force, driving first."""
+    driving = [each for each in view.restrictions if tasks.has_code(each, terms.DRIVE_VEHICLE)]
+    for each in (*driving, *(other for other in view.restrictions if other not in driving)):
+        end = tasks.moment((each.get("occurrencePeriod") or {}).get("end"))
+        if each.get("status") == "active" and end is not None and end > view.as_of:
+            label = "No driving until" if each in driving else f"{_text(each.get('code')) or 'Restriction'} until"
+            yield label, wording.short_text(end, zone, with_zone=True)
+
+
 def _coming(view: ChartView, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
-    for each in view.coming[:MOST_COMING]:
+    for each in view.coming:
         yield each.title, f"from {wording.short_text(each.opens, zone)}"
-    if len(view.coming) > MOST_COMING:
-        yield "Later", f"{len(view.coming) - MOST_COMING} more"
 
 
 def _gap(gaps: Mapping[str, AftercareError], section: str, *, granted: bool) -> str | None:
@@ -151,24 +207,6 @@ def _gap(gaps: Mapping[str, AftercareError], section: str, *, granted: bool) -> 
     if not granted or isinstance(fault, FhirUnauthorized):
         return _NOT_GRANTED
     return _NOT_READ if fault is not None else None
-
-
-def _when(moment: datetime | None, zone: ZoneInfo) -> str | None:
-    return wording.short_text(moment, zone, with_zone=True) if moment is not None else None
-
-
-def _task(task: OpenTask, zone: ZoneInfo) -> TaskLine:
-    what = task.resource.get("description") or _text(task.resource.get("code")) or "Task without a description"
-    due = f"by {_when(task.due, zone)}" if task.due is not None else "no time set"
-    if task.state == "coming" and task.opens is not None:
-        due = f"from {wording.short_text(task.opens, zone)}, {due}"
-    return TaskLine(
-        what=str(what),
-        state=task.state if task.state in _STATES else "due",
-        mark=_STATES.get(task.state, "Due"),
-        priority="" if task.priority == "routine" else str(task.priority),
-        due=due,
-    )
 
 
 def _plan(kind: str, plan: Resource, zone: ZoneInfo) -> PlanLine:
@@ -182,45 +220,6 @@ def _plan(kind: str, plan: Resource, zone: ZoneInfo) -> PlanLine:
     )
 
 
-def _scores(trend: Trend, zone: ZoneInfo) -> ScoreLine:
-    newest = trend.points[-1]
-    said = [f"{newest.total} on {wording.short_text(newest.at, zone)}"]
-    if trend.baseline is None:
-        said.append("no baseline")
-    elif trend.baseline is not newest:
-        change = newest.total - trend.baseline.total
-        moved = f"{'down' if change < 0 else 'up'} {abs(change)}" if change else "unchanged"
-        said.append(f"{moved} from {trend.baseline.total}")
-    if trend.outcome is not None:
-        named = ("remission", "response", "worsening", "relapse")
-        said += [word for word in named if getattr(trend.outcome, word)]
-    shown = trend.points[-MOST_POINTS:][::-1]
-    return ScoreLine(
-        instrument=_INSTRUMENTS.get(trend.instrument, trend.instrument),
-        summary=" · ".join(said),
-        points=tuple((wording.short_text(each.at, zone), each.total, _note(each.item9)) for each in shown),
-        left_out=len(trend.points) - len(shown),
-    )
-
-
-def _note(item9: int | None) -> str:
-    return f"item 9 answered {item9}" if item9 else ""
-
-
-def _lacking(scope: str) -> str:
-    """Give a scope that was not granted in words, with the scope itself for whoever registers the app."""
-    if scope in _OTHERS:
-        return f"{_OTHERS[scope]} ({scope})"
-    lines = scopes.parse(scope).access
-    what = _TYPES.get(lines[0].type, lines[0].type) if lines else scope
-    can = set(lines[0].can) if lines else set()
-    doing = " and ".join(word for word, letters in (("reading", "rs"), ("writing", "cud")) if can & set(letters))
-    return f"{doing or 'using'} {what} ({scope})"
-
-
 def _text(concept: Any) -> str | None:
-    if not isinstance(concept, dict):
-        return None
-    codings = concept.get("coding") or [{}]
-    text = concept.get("text") or codings[0].get("display")
+    text = concept.get("text") if isinstance(concept, dict) else None
     return str(text) if text else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from fhir_aftercare.ui import (
+    answers_page,
     board_page,
     charts,
     handout_page,
@@ -12,14 +13,20 @@ from fhir_aftercare.ui import (
     overview_page,
     plan_page,
     ready_page,
+    record_infusion_page,
     record_page,
+    record_row_page,
+    record_sheet,
     statics,
+    task_page,
+    theme_page,
     worklist_page,
 )
 
 _ALL = (
-    *(statics, launching, charts, overview_page, record_page, ready_page, plan_page, handout_page),
-    *(worklist_page, board_page),
+    *(statics, launching, theme_page, charts, overview_page, answers_page),
+    *(record_page, record_sheet, record_row_page, record_infusion_page),
+    *(ready_page, plan_page, handout_page, worklist_page, task_page, board_page),
 )
 
 
