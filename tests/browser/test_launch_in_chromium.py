@@ -160,7 +160,7 @@ async def test_without_cookies_the_frame_says_so_and_its_link_opens_a_window_tha
 async def test_where_a_clinic_allows_it_a_launch_is_finished_in_the_frame_without_a_cookie(
     without: Browser, stage: Stage
 ) -> None:
-    page = await without.open(stage.chart("Rivera", client=CLINICS["quay"]))
+    page = await without.open(stage.chart("Rivera", client=CLINICS["quay"], intent="overview"))
     frame = app_in(page)
     await expect(frame.get_by_role("heading", name="You are signed in")).to_be_visible()
     await shows_nobody(frame)
@@ -341,7 +341,7 @@ async def test_the_whole_service_is_launched_by_the_demos_ehr(
 ) -> None:
     store = FhirStore(SANDBOX_URL, httpx.ASGITransport(sandbox_store))
     async with house(store, work=False) as at:
-        page = await allowed.open(at.chart_url(stage.patients["Rivera"]))
+        page = await allowed.open(f"{at.chart_url(stage.patients['Rivera'])}&intent=overview")
         await shows(app_in(page), "Rivera")
         allowed.watch.expected |= {at.ehr_url, at.app_url}
 
