@@ -64,3 +64,17 @@ async def test_a_discharge_on_a_torn_chart_is_a_sound_bundle(small_world: World,
             continue
         if not transaction.empty:
             check_bundle(transaction.bundle(), transaction.existing)
+
+
+async def test_a_plan_in_force_names_its_course_though_a_torn_chart_does_not_show_it(small_world: World) -> None:
+    world = small_world
+    patient, encounter = await visit(world)
+    request = leaving(world, patient, encounter, start=START, end=END)
+    done = await leaving_flow.discharge(world.context, request)
+    whole = await read_chart(world.context.fhir, leaving_flow.sections(world.context, request))
+    courses = [each for each in whole.of("CarePlan") if f"CarePlan/{each['id']}" == done.course]
+    torn = replace(
+        whole, resources={**whole.resources, "CarePlan": [e for e in whole.of("CarePlan") if e not in courses]}
+    )
+    assert courses
+    assert leaving_flow.decide(world.context, request, torn).activation.course == done.course

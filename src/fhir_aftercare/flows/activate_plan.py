@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.care.timing import Window, local
+from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.apply import from_activity, propose, text_in
 from fhir_aftercare.fhir.course import Course, propose_course, propose_goals, superseded
@@ -118,7 +119,7 @@ def _continue(
     )
     return Activation(
         plan=reference_of(plan),
-        course=reference_of(course) if course else None,
+        course=_course_named(plan),
         tasks=_of_type(draft, everything, "Task"),
         service_requests=_of_type(draft, everything, "ServiceRequest"),
         goals=tuple(str(each["reference"]) for each in (course or {}).get("goal") or () if each.get("reference")),
@@ -130,6 +131,12 @@ def _course_of(draft: Draft, plan: Resource) -> Resource | None:
     parts = plan.get("partOf") or ()
     plans = draft.chart.of("CarePlan")
     return next((each for each in plans if any(refers(reference, each) for reference in parts)), None)
+
+
+def _course_named(plan: Resource) -> str | None:
+    """Give the course a plan says it is part of: also where a torn batch did not show the course itself."""
+    places = [location_of(each.get("reference")) for each in plan.get("partOf") or ()]
+    return next((each.reference for each in places if each is not None and each.type == "CarePlan"), None)
 
 
 def _of_type(draft: Draft, references: Sequence[str], type_: str) -> tuple[str, ...]:
