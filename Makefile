@@ -7,7 +7,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 .DEFAULT_GOAL := help
 
-.PHONY: help demo test test-fast test-deps check format bench chaos openapi hapi
+.PHONY: help demo test test-fast test-deps check format screenshots bench chaos openapi hapi
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -39,6 +39,9 @@ check: $(STAMP) ## Lint, types, import contracts
 format: $(STAMP) ## Format the sources
 	@$(BIN)/ruff format src tests
 	@$(BIN)/ruff check --fix src tests
+
+screenshots: $(STAMP) ## A picture of every page in every state, into screenshots/
+	@PYTHONPATH=tests $(BIN)/python -m browser.screenshots
 
 bench: $(STAMP) ## What our work costs, as ratios, on a real HAPI FHIR server
 	@PYTHONPATH=tests $(BIN)/python -m bench.run

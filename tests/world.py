@@ -19,6 +19,7 @@ from fhir_aftercare.flows.context import ClinicContext, PatientLocks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from browser.scenes import Scene
     from fhir_aftercare.ehr.transport import CallRecord
     from servers import Server
 
@@ -30,7 +31,7 @@ END = START + timedelta(minutes=40)
 
 @dataclass
 class World:
-    """One clinic on one server. ``calls`` are the round trips made through ``context``."""
+    """One clinic on one server. ``calls`` are the round trips made through ``context``, ``scenes`` who was prepared."""
 
     server: Server
     context: ClinicContext
@@ -38,6 +39,7 @@ class World:
     organization: str
     nurse: str
     calls: list[CallRecord] = field(default_factory=list)
+    scenes: dict[str, Scene] = field(default_factory=dict)
 
     async def patient(self, name: str = "Rivera") -> str:
         """Create a patient and give the reference."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from bench import auth, launch, signals
+from bench import auth, launch, pages, signals
 from bench.processes import HERE, answers, command, instant_server, rss, service
 from bench.ways import END, FHIR, LEFT, START, Case, bare, from_memory, make_case, through_us, timed, with_bundles
 from fhir_aftercare.flows.chart import read_chart
@@ -229,6 +229,8 @@ async def measure(base: str, folder: Path) -> list[Row]:
                 rows += await part(world, http, clinic)
         say("signals: sustained")
         rows += [Row(*each) for each in await signals.sustained(world, folder)]
+        say("pages")
+        rows += [Row(*each) for each in await pages.rows(server, folder)]
         say("CPU")
         rows += await cpu(world)
         say("protocol")

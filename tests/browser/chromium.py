@@ -132,12 +132,12 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
 
 @asynccontextmanager
 async def chromium(
-    folder: Path, *, cookies: Cookies, ehr: str, app: str, keeps_pages: bool = False
+    folder: Path, *, cookies: Cookies, ehr: str, app: str, keeps_pages: bool = False, scripts: bool = True
 ) -> AsyncIterator[Browser]:
     """Run Chromium with a new profile in ``folder``; ``ehr`` and ``app`` are the origins its settings name.
 
     ``keeps_pages``: with its cache of whole pages for the back button, as people have it; Playwright knows no page that
-    comes out of it. Raises ``ChromiumMissing``.
+    comes out of it. ``scripts``: whether pages may run any. Raises ``ChromiumMissing``.
     """
     _prepare(folder, preferences(cookies, ehr, app))
     async with async_playwright() as playwright:
@@ -147,6 +147,7 @@ async def chromium(
             args=ARGUMENTS,
             ignore_default_args=["--disable-back-forward-cache"] if keeps_pages else [],
             viewport={"width": 1280, "height": 900},
+            java_script_enabled=scripts,
             timeout=60_000,
         )
         try:

@@ -93,12 +93,20 @@ class Stage:
 
     def chart(self, patient: str, **more: str) -> str:
         """Give the address of a patient's chart, with the app in its frame."""
-        return f"{self.ehr}/chart?{urlencode({'patient': self.patients[patient], 'width': 'full', **more})}"
+        return self.chart_of(self.patients[patient], **more)
+
+    def chart_of(self, patient: str, **more: str) -> str:
+        """Give it for the id of a patient."""
+        return f"{self.ehr}/chart?{urlencode({'patient': patient, 'width': 'full', **more})}"
 
     def launch(self, patient: str) -> str:
         """Give the address the EHR would put into that frame."""
+        return self.launch_of(self.patients[patient])
+
+    def launch_of(self, patient: str | None, *, user: EhrUser | None = None, **more: Any) -> str:
+        """Give it for the id of a patient; the nurse launches if nobody else does, ``more`` is what a Launch has."""
         nurse = self.pretend.settings.users[0]
-        return self.pretend.launch_url(Launch(CLINICS["harbor"], nurse, self.patients[patient]))
+        return self.pretend.launch_url(Launch(CLINICS["harbor"], user or nurse, patient, **more))
 
     async def add_patient(self, name: str) -> None:
         """Make a patient with an infusion, a discharge and the PHQ-9 of a week later."""

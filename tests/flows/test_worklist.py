@@ -219,6 +219,18 @@ async def test_a_page_costs_one_round_trip_with_the_patients_in_it(plain: World)
     assert all(row.name is not None for page in pages for row in page.rows)
 
 
+async def test_who_reads_ahead_need_not_walk_over_what_is_still_to_come(plain: World) -> None:
+    """Forms open for days are due after many that cannot be answered yet."""
+    patient = await plain.patient()
+    due = await put(plain, [task(plain, patient, -1, 99)])
+    await put(plain, [task(plain, patient, 1, 2) for _ in range(20)])
+    for ahead, kinds in ((10, ["batch", "search"]), (40, ["batch"])):
+        plain.round_trips()
+        page = await worklist(plain.context, WorklistRequest(limit=2, ahead=ahead))
+        assert [row.task for row in page.rows] == due
+        assert plain.round_trips() == kinds
+
+
 async def test_what_the_server_can_do_is_asked_once(server: Server, statement: Resource) -> None:
     world = await make_world(server, now=NOW)
     for _ in range(2):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import time
 from contextlib import contextmanager
@@ -20,6 +17,7 @@ import pytest
 import yaml
 
 from fhir_aftercare.sandbox.store import create_store
+from npm import installed
 from openapi.document import operations
 from openapi.loopback import served
 from servers import ServerFailed, free_port
@@ -33,28 +31,12 @@ CLINIC = ROOT / "deploy" / "clinics" / "example.toml"
 SET_UP = "2-set-up"
 BLOCK = re.compile(r"^([a-z-]+(?::[a-z-]+)?) \{\n(.*?)^\}$", re.MULTILINE | re.DOTALL)
 START_SECONDS = 30.0
-INSTALL_SECONDS = 600.0
 
 
 @pytest.fixture(scope="module")
 def bru() -> Path:
-    """Bruno's command line of the versions in package-lock.json, installed once and kept in .cache/."""
-    missing = [tool for tool in ("node", "npm") if not shutil.which(tool)]
-    if missing:
-        raise ServerFailed(f"The Bruno collection needs Node.js and npm; not found: {', '.join(missing)}. "
-                           "Run: make test-deps")  # fmt: skip
-    locked = (COLLECTION / "package-lock.json").read_bytes()
-    folder = ROOT / ".cache" / "bruno" / hashlib.sha256(locked).hexdigest()[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / "install.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "installed").exists():
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(COLLECTION / name, folder)
-            command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-            subprocess.run(command, cwd=folder, check=True, timeout=INSTALL_SECONDS, capture_output=True)
-            (folder / "installed").touch()
-    return folder / "node_modules" / ".bin" / "bru"
+    """Bruno's command line."""
+    return installed(COLLECTION, "The Bruno collection") / "node_modules" / ".bin" / "bru"
 
 
 @contextmanager

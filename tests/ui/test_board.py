@@ -97,6 +97,8 @@ async def test_each_chair_says_whose_check_is_due_and_what_stands_out(own: House
         assert words in chair
     for words in ("Urgent", "Blood pressure above 180/110 mmHg", "Sam Rivera, +1 555 0142", "Not ready"):
         assert words in chair
+    assert "13:15 BP 186/80, HR 74, SpO2 98" in " ".join(chair.split())
+    assert "Plan not signed" not in chair  # nobody is asked for it while the infusion runs
     record = unescape(re.findall(r'href="([^"]*/record[^"]*)"[^>]*>Record:', page.text)[0])
     shown = await browser.get(record)
     assert "OKORO, Ana" in shown.text
@@ -125,6 +127,17 @@ async def test_who_has_left_is_out_of_the_way(own: House) -> None:
     assert "No infusion is running." in page.text
     assert "Left today (1)" in page.text
     assert chairs(page) == []
+
+
+async def test_who_has_ended_is_told_what_keeps_them_and_that_the_plan_is_not_signed(own: House) -> None:
+    of_this_clinic(own)
+    patient, encounter = await _recorded(own, "Kept", usual(ready=False), LATER)
+    _, page = await opened(own, patient)
+    (chair,) = (" ".join(each.split()) for each in chairs(page))
+    assert "13:00 to 13:40, ended 85 min ago" in chair
+    assert "Plan not signed yet" in chair
+    assert re.search(r"Open [A-Z][^,]*, [A-Z][^,]*, [A-Z][^,]* and \d+ more", chair)
+    assert re.search(rf'/plan\?visit={encounter.partition("/")[2]}"[^>]*>Plan<', page.text)
 
 
 async def test_another_clinics_visit_on_the_same_server_is_not_shown(own: House) -> None:

@@ -14,6 +14,7 @@ from fhir_aftercare.flows.move_task import MoveRequest, move_task
 from fhir_aftercare.ui.worklist import packed, span, unpacked
 from flows.cases import of_patient, only, with_code
 from ui.house import WEEK_LATER, base_of, form_of, house_of
+from ui.ward import text_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,12 +75,12 @@ async def test_filters_stand_in_the_address_and_stay_while_working(own: House) -
     overdue = await browser.get(f"{base_of(page)}worklist?state=overdue&owner=all")
     assert set(re.findall(r'<li class="(escalated|overdue|due|coming)"', overdue.text)) == {"overdue"}
     call = await the(own, patient, terms.FOLLOW_UP_CALL)
-    sent = {**form_of(page), "task": call["id"], "state": "overdue", "owner": "all"}
-    taken = await browser.post(f"{base_of(page)}worklist/claim", sent)
+    sent = {**form_of(page), "task": call["id"]}
+    taken = await browser.post(f"{base_of(page)}worklist/claim?state=overdue&owner=all", sent)
     assert "you have taken it" in taken.text
     assert dict(taken.url.params)["state"] == "overdue"
     mine = await browser.get(f"{base_of(page)}worklist?state=now&owner=mine")
-    assert re.findall(r'task=([^&"]+)&', unescape(mine.text)).count(call["id"]) >= 1
+    assert re.findall(r'task=([^&"]+)', unescape(mine.text)).count(call["id"]) >= 1
     assert len(re.findall(r'<li class="(escalated|overdue|due|coming)"', mine.text)) == 1
     unknown = await browser.get(f"{base_of(page)}worklist?state=everything&owner=theirs")
     assert unknown.status_code == 200
@@ -100,11 +101,13 @@ async def test_a_call_that_is_not_answered_three_times_goes_to_the_clinician(own
     assert "the named clinician is asked to look" in done.text
     ended = await the(own, patient, terms.FOLLOW_UP_CALL)
     assert ended["status"] == "failed"
+    unreached = text_of(done).partition("not reached in 3 attempts.")[2]
+    assert "to be done. 23-Sep-2026 13:02" in unreached
     review = await the(own, patient, terms.CLINICAL_REVIEW)
     assert any("not reached in 3 attempts" in str(each.get("valueString")) for each in review["input"])
     shown = await task_page(browser, page, ended)
     assert "Nothing is left to do here" in shown.text
-    assert shown.text.count("no answer") >= 3
+    assert shown.text.count("No answer") >= 3
     assert "Try 2" in shown.text
 
 
@@ -162,12 +165,12 @@ async def test_what_somebody_else_did_meanwhile_is_shown_and_not_overwritten(own
     sent = {**form_of(page), "task": call["id"], "version": before, "move": "claim"}
     stale = await browser.post(f"{base_of(page)}worklist/move", sent)
     assert stale.status_code == 422
-    assert "The page shows it as it is now" in stale.text
-    assert "GREY" in stale.text
+    assert "Nothing was saved: GREY took this at 13:00. The page shows it as it is now." in stale.text
     assert (await the(own, patient, terms.FOLLOW_UP_CALL))["owner"] == {"reference": other}
-    listed = await browser.post(f"{base_of(page)}worklist/claim", sent)
+    listed = await browser.post(f"{base_of(page)}worklist/claim", {**sent, "task": f"{call['id']}/_history/{before}"})
     assert listed.status_code == 422
-    assert "The list is as it is now" in listed.text
+    assert "Nothing was saved: GREY took this at 13:00. The list is as it is now." in listed.text
+    assert "GREY" in listed.text.partition('<li class="overdue"')[2]  # whose work it is
 
 
 async def test_where_the_token_sees_one_patient_the_page_says_why(house: House) -> None:
@@ -212,12 +215,12 @@ async def test_a_task_of_nobody_and_an_unknown_move_are_refused(house: House) ->
     assert (await move(browser, page, call, move="explode")).status_code == 422
 
 
-async def test_the_list_costs_one_batch_and_a_task_one(own: House) -> None:
+async def test_the_list_costs_two_batches_with_the_scores_behind_it_and_a_task_one(own: House) -> None:
     patient, browser, page = await opened(own)
     await browser.get(f"{base_of(page)}worklist")
     own.wire.fhir.clear()
     await browser.get(f"{base_of(page)}worklist")
-    assert [each.method for each in own.wire.fhir] == ["POST"]
+    assert [each.method for each in own.wire.fhir] == ["POST", "POST"]
     call = await the(own, patient, terms.FOLLOW_UP_CALL)
     own.wire.fhir.clear()
     shown = await task_page(browser, page, call)
@@ -250,3 +253,74 @@ async def test_a_cursor_that_is_none_of_ours_is_refused(own: House, text: str) -
 )
 def test_how_late_is_said_as_precisely_as_people_need(time: timedelta, words: str) -> None:
     assert span(time) == words
+
+
+async def test_an_escalation_tells_the_score_and_when_it_was_reported(own: House) -> None:
+    _, _, page = await opened(own)
+    first = page.text[page.text.index('<li class="escalated"') :].partition("</li>")[0]
+    assert "PHQ-9 21, reported 23-Sep-2026 13:00" in first
+
+
+async def test_a_tab_counts_what_it_leads_to(own: House) -> None:
+    _, browser, page = await opened(own)
+    own.world.clock.move_to(WEEK_LATER + timedelta(days=3))  # what is escalated is overdue, too
+    own.clock.time = WEEK_LATER + timedelta(days=3)
+    _, browser, page = await opened(own)
+    counts = dict(re.findall(r">(Escalated|Overdue|Due) (\d+\+?)</", page.text))
+    for name, number in counts.items():
+        listed = await browser.get(f"{base_of(page)}worklist?state={name.lower()}&owner=all")
+        rows = re.findall(r'<li class="(escalated|overdue|due|coming)"', listed.text)
+        assert len(rows) == int(number), name
+        assert f"{name} {number}</" in listed.text
+    assert int(counts["Overdue"]) > page.text.count('<li class="overdue"')
+
+
+async def test_where_there_is_more_than_a_page_the_count_says_so(own: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fhir_aftercare.ui.worklist_page.ROWS", 3)
+    _, browser, page = await opened(own)
+    assert "All that is due 3+" in page.text
+    assert re.search(r">Escalated 1</", page.text), "all of them are on the first page"
+    assert re.search(r">Overdue 2\+</", page.text)
+    seen = set(re.findall(r'task\?task=([^&"]+)', page.text))
+    further = re.search(r'<a href="([^"]*after=[^"]*)" class="button plain">Further ones', page.text)
+    while further:
+        page = await browser.get(unescape(further[1]))
+        found = set(re.findall(r'task\?task=([^&"]+)', page.text))
+        assert found
+        assert found.isdisjoint(seen)
+        assert "From the beginning" in page.text
+        seen |= found
+        further = re.search(r'<a href="([^"]*after=[^"]*)" class="button plain">Further ones', page.text)
+    whole = await browser.get(f"{base_of(page)}worklist?state=overdue&owner=all")
+    assert whole.status_code == 200
+
+
+async def test_where_nothing_is_due_it_says_what_comes_next(own: House) -> None:
+    patient, browser, page = await opened(own)
+    for each in await of_patient(own.world, "Task", patient):
+        opens, due, _ = tasks.window_of(each)
+        if tasks.is_open(each) and (due is None or opens is None or opens <= WEEK_LATER):
+            await own.world.server.client().update({**each, "status": "cancelled"}, if_match=each["meta"]["versionId"])
+    own.wire.fhir.clear()
+    empty = await browser.get(f"{base_of(page)}worklist")
+    assert "Nothing is due. Next: " in empty.text
+    assert "RIVERA, Ana, from " in empty.text
+    assert [each.method for each in own.wire.fhir] == ["POST", "POST"]
+    mine = await browser.get(f"{base_of(page)}worklist?state=now&owner=mine")
+    assert "Nothing of yours is due.</p>" in mine.text
+
+
+async def test_it_works_without_a_cookie(sandbox: Server, tmp_path: Path) -> None:
+    async with house_of(sandbox, tmp_path, registered={"allow_cookieless_callback": True}) as house:
+        patient = f"Patient/{await house.patient()}"
+        browser = house.browser(cookies=False)
+        page = await browser.launch(patient=patient.partition("/")[2], intent="worklist")
+        base = re.findall(r'action="(/app/l/[^"/]+/)', page.text)[0]
+        listed = await browser.post(f"{base}worklist?state=overdue&owner=all", form_of(page))
+        assert listed.status_code == 200
+        assert "<a href=" not in listed.text.partition('<ul class="cards work">')[2]
+        call = await the(house, patient, terms.FOLLOW_UP_CALL)
+        sent = {**form_of(listed), "task": f"{call['id']}/_history/{call['meta']['versionId']}"}
+        taken = await browser.post(f"{base}worklist/claim?state=overdue&owner=all", sent)
+        assert "you have taken it" in taken.text
+        assert re.search(r'class="chip" aria-current="page">Overdue', taken.text)

@@ -1,4 +1,7 @@
-"""Open one Task: whose it is, for whom, what was tried, from one batch. Data only, no page (design §4.4)."""
+"""Open one Task: whose it is, for whom, what was tried, from one batch. Data only, no page (design §4.4).
+
+A review of a PHQ-9 costs a second one: the scores that raised it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,10 @@ from urllib.parse import quote
 from fhir_aftercare.care.worklist import is_last_try
 from fhir_aftercare.errors import NotFound, WrongSubject
 from fhir_aftercare.fhir import tasks
+from fhir_aftercare.flows.behind_tasks import Behind, behind
 from fhir_aftercare.flows.chart import Chart, refers_to
 from fhir_aftercare.flows.course_events import calls_in
-from fhir_aftercare.flows.task_facts import is_ours, legal_moves, patient_of, version_in
+from fhir_aftercare.flows.task_facts import is_ours, legal_moves, owner_of, patient_of, version_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,6 +41,7 @@ class TaskView:
     known: Mapping[str, Resource]
     legal_moves: tuple[Move, ...]
     as_of: datetime
+    behind: Behind
     gap: AftercareError | None = None
 
     @property
@@ -89,5 +94,6 @@ async def open_task(context: ClinicContext, task: str) -> TaskView:
         known={f"{each['resourceType']}/{each['id']}": each for each in persons},
         legal_moves=legal_moves(found),
         as_of=context.clock(),
+        behind=await behind(context, [found], known={owner_of(found) or ""}),
         gap=of_calls.error,
     )

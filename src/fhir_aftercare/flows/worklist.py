@@ -66,13 +66,14 @@ _SEARCH: Final = terms.SEARCH_TASK_DUE.rpartition("/")[2]
 class WorklistRequest:
     """Which part of the list: what is in any of ``states``, of one ``owner`` (a FHIR reference) or of all.
 
-    ``cursor`` is ``WorklistPage.next`` of the page before.
+    ``cursor`` is ``WorklistPage.next`` of the page before. ``ahead``: so many more Tasks than rows are read at once.
     """
 
     states: frozenset[WorkState] = NOW
     owner: str | None = None
     cursor: Position | None = None
     limit: int = 50
+    ahead: int = _SLACK
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ def _since(reading: _Reading, after: Place | None) -> datetime | None:
 # --- searching -------------------------------------------------------------------------------------------------------
 async def _gather(reading: _Reading, sources: Sequence[_Source]) -> None:
     """Read the beginning of every source in one round trip; walk on only where that was not enough."""
-    more = {"_include": "Task:subject", "_count": str(reading.request.limit + _SLACK)}
+    more = {"_include": "Task:subject", "_count": str(reading.request.limit + reading.request.ahead)}
     answers = await reading.context.fhir.batch([urls.query("Task", {**each.query, **more}) for each in sources])
     for source, answer in zip(sources, answers, strict=True):
         bundle = answer.unwrap()

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import FhirStale, IllegalMove, InvalidInput, NotFound, Stale
-from fhir_aftercare.flows.move_task import FAIL_REASONS, NO_ANSWER, REACHED, Move, MoveRequest, move_task
+from fhir_aftercare.flows.move_task import NO_ANSWER, REACHED, Move, MoveRequest, move_task
 from fhir_aftercare.flows.open_task import TaskView, open_task
 from fhir_aftercare.flows.task_facts import patient_of
 from fhir_aftercare.ui import people
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
 from fhir_aftercare.ui.faults import NotGranted
-from fhir_aftercare.ui.task import DISPOSITIONS, task_of
+from fhir_aftercare.ui.task import DISPOSITIONS, meanwhile, task_of
 from fhir_aftercare.ui.typed import clock_text, day_text, typed_moment
 from fhir_aftercare.ui.worklist_page import filters
 
@@ -33,7 +33,7 @@ router: Final = new_router()
 _LONGEST: Final = 2000
 # A call that was not answered is tried again after this, at the next time when somebody works.
 _AGAIN_AFTER: Final = timedelta(hours=2)
-_WHY: Final = {"missed": "Not done in time", "unreachable": "Patient not reached", "superseded": "No longer needed"}
+_FIELDS: Final = {"next_try": "at", "outcome": "outcome", "owner": "to-whom", "reason": "reason"}
 _SAID: Final = {
     "claim": "claimed",
     "release": "released",
@@ -60,21 +60,19 @@ async def move(desk: Desk) -> Response:
         request = _request(desk, found)
         done = await move_task(context, request)
     except InvalidInput as fault:
-        faults = [(_FIELDS.get(each, each), fault.message) for each in fault.where] or [("", fault.message)]
+        faults = [(_FIELDS.get(each, ""), fault.message) for each in fault.where] or [("", fault.message)]
         return _page(desk, found, status=422, faults=faults)
-    except (Stale, FhirStale, IllegalMove) as fault:
+    except (Stale, FhirStale, IllegalMove):
         now = await _open(desk, id_)
-        return _page(desk, now, status=422, faults=[("", f"{fault.message} The page shows it as it is now.")])
+        told = f"{meanwhile(now, desk.zone, desk.person)} The page shows it as it is now."
+        return _page(desk, now, status=422, faults=[("", told)])
     said = _SAID.get(request.move) or ("reached" if request.outcome == REACHED else "no-answer")
     if said == "no-answer" and done.review is not None:
         said = "escalated"
     back = desk.place.of_nobody
     if desk.sees_everybody:
-        return await desk.go(back, "worklist", said=said, **filters(desk))
+        return await desk.go(back, "worklist", said=said, **filters(desk).query)
     return await desk.go(back, "worklist/task", said=said, task=id_)
-
-
-_FIELDS: Final = {"next_try": "at", "outcome": "outcome", "owner": "owner", "reason": "reason", "note": "note"}
 
 
 def _request(desk: Desk, found: TaskView) -> MoveRequest:
@@ -86,7 +84,9 @@ def _request(desk: Desk, found: TaskView) -> MoveRequest:
     outcome = form.get("outcome") or None
     again = None
     if kind == "attempt" and outcome == NO_ANSWER and not found.is_last_try(desk.context.clinic.policy):
-        again = typed_moment(form.get("day", ""), form.get("at", ""), desk.zone, "at")
+        again = typed_moment(form.get("day", ""), form.get("at", ""), desk.zone, "next_try")
+        if utc(again) <= utc(desk.now):
+            raise InvalidInput("The next try must be in the future.", where="next_try")
     return MoveRequest(
         found.reference,
         kind,
@@ -123,12 +123,17 @@ def _page(desk: Desk, found: TaskView, *, status: int = 200, faults: list[tuple[
         view=task_of(found, clinic, zone, me=desk.person),
         typed=typed,
         filters=filters(desk),
-        fail_reasons=[(each, _WHY[each]) for each in FAIL_REASONS],
         dispositions=DISPOSITIONS,
         faults=faults or [],
         why=desk.why_not("tasks"),
-        chosen=desk.form.get("move") or desk.query.get("do", ""),
+        chosen=_chosen(desk),
     )
+
+
+def _chosen(desk: Desk) -> str:
+    """Give which form is open: the one that was sent, else the one that the list's button asked for."""
+    move = desk.form.get("move", "")
+    return desk.form.get("outcome", "") if move == "attempt" else move or desk.query.get("do", "")
 
 
 def next_open(hours: OpenHours, now: datetime) -> datetime:

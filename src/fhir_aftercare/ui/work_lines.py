@@ -5,7 +5,6 @@ Wording and order only. A person who cannot be named is still told apart from th
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -14,11 +13,12 @@ from fhir_aftercare.care import wording
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.flows import behind_tasks
 from fhir_aftercare.flows.task_facts import attempts_of, business_of, is_form, is_review, owner_of
 from fhir_aftercare.ui import people
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
@@ -36,8 +36,6 @@ _KINDS: Final = {
     "Practitioner": "a member of staff",
     "PractitionerRole": "a member of staff",
 }
-# What machines need of a reason stands in brackets behind its words: its source, when it was, its key.
-_REASON: Final = re.compile(r"(?P<words>.*?)\s*(\[[^\]]*\])?\s*(\([^()]*; ?[\w-]+\))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +130,19 @@ def call_lines(view: ChartView, zone: ZoneInfo, names: Names) -> tuple[CallLine,
     found = [(utc(each.at), call_line(each, zone, names)) for each in view.calls if each.task not in waiting]
     for task in view.closed_tasks:
         if not is_form(task):
-            found += [*notes_of(task, zone, names), *_ends(task, zone, names)]
-    return tuple(_joined([line for _, line in sorted(found, key=lambda each: each[0], reverse=True)]))
+            found += [*notes_of(task, zone, names), *ends_of(task, zone, names)]
+    return joined(found)
 
 
-def _joined(lines: list[CallLine]) -> Iterator[CallLine]:
-    """Give as one line what was done in one go: a call, and the note of it."""
-    for _, group in groupby(lines, key=lambda each: (each.at, each.what, each.by)):
-        own = list(group)
-        said = ". ".join(each.said.rstrip(".") for each in own) + "."
-        yield replace(own[0], said=said[0].upper() + said[1:])
+def joined(found: Iterable[tuple[datetime, CallLine]]) -> tuple[CallLine, ...]:
+    """Give what was done, newest first; as one line what was done in one go: a call, and the note of it."""
+    lines = [line for _, line in sorted(found, key=lambda each: each[0], reverse=True)]
+    return tuple(_in_one(list(group)) for _, group in groupby(lines, key=lambda each: (each.at, each.what, each.by)))
+
+
+def _in_one(lines: list[CallLine]) -> CallLine:
+    said = ". ".join(each.said.rstrip(".") for each in lines) + "."
+    return replace(lines[0], said=said[0].upper() + said[1:])
 
 
 def _due(task: OpenTask, zone: ZoneInfo) -> str:
@@ -153,11 +154,7 @@ def _due(task: OpenTask, zone: ZoneInfo) -> str:
 
 def reasons_of(task: Resource) -> Iterator[str]:
     """Give why a Task was raised, without what machines need of it."""
-    for each in task.get("input") or ():
-        words = each.get("valueString") or (each.get("valueReference") or {}).get("display")
-        if words and tasks.has_code({"code": each.get("type")}, terms.INPUT_REASON):
-            found = _REASON.fullmatch(str(words))
-            yield found["words"] if found else str(words)
+    return (each.words for each in behind_tasks.reasons_of(task))
 
 
 def _owner(task: Resource, names: Names) -> str:
@@ -192,7 +189,7 @@ def notes_of(task: Resource, zone: ZoneInfo, names: Names) -> Iterator[tuple[dat
         yield utc(at), CallLine(wording.short_text(at, zone), title(task), str(each["text"]), by or "not known by whom")
 
 
-def _ends(task: Resource, zone: ZoneInfo, names: Names) -> Iterator[tuple[datetime, CallLine]]:
+def ends_of(task: Resource, zone: ZoneInfo, names: Names) -> Iterator[tuple[datetime, CallLine]]:
     """Give how a Task ended, where somebody said so or it could not be done."""
     at = tasks.moment((task.get("executionPeriod") or {}).get("end")) or tasks.moment(task.get("lastModified"))
     outcomes = [
