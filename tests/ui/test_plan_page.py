@@ -89,6 +89,24 @@ async def test_it_says_in_words_what_would_be_written_and_writes_nothing(house: 
     assert await here.plans() == ["draft"]
 
 
+async def test_an_escort_who_is_recorded_as_here_is_chosen_already(house: House) -> None:
+    here = await ward(house)
+    page = await here.open()
+    assert fields(page)["leaves"] == "escort"
+    assert "Confirm arrived home" not in page.text
+    done = await here.press(page, "plan/sign")
+    assert "Plan in force" in done.text
+    made = await of_patient(house.world, "Task", here.patient)
+    assert only(with_code(made, terms.ESCORT_HOME))["status"] == "completed"
+    alone = await here.press(page, "plan", leaves="")
+    assert alone.status_code == 200
+
+
+async def test_nobody_is_chosen_where_no_escort_is_recorded(house: House) -> None:
+    here = await ward(house, ready=False)
+    assert fields(await here.open())["leaves"] == ""
+
+
 async def test_the_resources_are_those_that_will_be_sent(house: House) -> None:
     here = await ward(house)
     page = await here.open()

@@ -14,6 +14,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from fhir_aftercare.care.readiness import Criterion, State
 from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import (
     AftercareError,
@@ -31,7 +32,7 @@ from fhir_aftercare.flows.chart import refers_to
 from fhir_aftercare.flows.countersign import countersign, signatures
 from fhir_aftercare.flows.discharge import DischargeRequest, discharge
 from fhir_aftercare.flows.open_visit import Stage
-from fhir_aftercare.flows.review_plan import PlanReview, review_plan
+from fhir_aftercare.flows.review_plan import PlanReview, look, review_plan
 from fhir_aftercare.flows.situation import language_of, plan_zone
 from fhir_aftercare.ui import people, plan
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
@@ -76,6 +77,8 @@ async def show(desk: Desk) -> Response:
     found = await review_plan(desk.context, form.request)
     if found.visit.stage is Stage.LEFT:
         return await _in_force(desk, found)
+    if "leaves" not in desk.form and _is_escorted(found.visit):  # nobody has chosen yet, and the record says it
+        found = look(desk.context, replace(form.request, escort="present"), found.visit.chart)
     return _page(desk, form, found, faults=list(form.faults))
 
 
@@ -176,7 +179,7 @@ def _page(
         "at": clock_text(desk.now, zone),
         "language": language_of(visit_.patient, form.request.language, clinic),
         "zone": form.request.zone or plan_zone(visit_.plan, clinic).key,
-        "leaves": _leaves(visit_),
+        "leaves": "escort" if _is_escorted(visit_) else "",
         "call_phone": people.phone_of(visit_.patient),
         **{f"escort_{name}": getattr(escort(visit_.escort), name) for name in ("name", "relationship", "phone")},
         **offered,
@@ -247,8 +250,9 @@ def _written(found: PlanReview) -> list[Resource]:
     return [each for each in written if not has_code(each, terms.DISCHARGED_NOT_READY)]
 
 
-def _leaves(visit_: VisitView) -> str:
-    return "escort" if (visit_.escort or {}).get("status") == "completed" else ""
+def _is_escorted(visit_: VisitView) -> bool:
+    """Tell whether it is recorded that the escort is here."""
+    return visit_.panel is not None and visit_.panel.of(Criterion.ESCORT).state is State.MET
 
 
 def _there(desk: Desk, found: PlanReview) -> Place:
