@@ -13,17 +13,32 @@ import pytest
 
 from browser.chromium import Browser, chromium
 from browser.stage import Stage, stage_of
+from fhir_aftercare.sandbox.store import create_store
+from servers import SANDBOX_URL, Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from browser.chromium import Cookies
     from fhir_aftercare.sandbox.store import SandboxStore
-    from servers import Server
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "browser: needs Chromium (`make test-deps` installs it)")
+
+
+@pytest.fixture(scope="module")
+def sandbox_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SandboxStore]:
+    """A store of the module's own: pages across patients show all who are in it."""
+    store = create_store(tmp_path_factory.mktemp("stage-store"), SANDBOX_URL)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+async def sandbox(sandbox_store: SandboxStore) -> AsyncIterator[Server]:
+    async with Server.reached("sandbox", SANDBOX_URL, sandbox_store) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     from ui.house import Browser, House
 
 NOW = START + timedelta(minutes=26)
-# A day of its own for each test: what others made in the same store was long ago, or is still to come.
 LATER = END + timedelta(minutes=85)
 
 
 @pytest.fixture
-async def own(sandbox: Server, tmp_path: Path) -> AsyncIterator[House]:
-    async with house_of(sandbox, tmp_path) as made:
+async def own(quiet: Server, tmp_path: Path) -> AsyncIterator[House]:
+    async with house_of(quiet, tmp_path) as made:
         yield made
 
 

@@ -56,9 +56,9 @@ OPENED = (
 
 
 @pytest.fixture
-async def house(sandbox: Server, tmp_path: Path) -> AsyncIterator[House]:
+async def house(quiet: Server, tmp_path: Path) -> AsyncIterator[House]:
     """A clinic for each test: what its worklist costs, the patients of others would change."""
-    async with house_of(sandbox, tmp_path) as made:
+    async with house_of(quiet, tmp_path) as made:
         yield made
 
 
