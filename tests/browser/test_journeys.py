@@ -147,7 +147,6 @@ async def signs(hands: Hands) -> None:
     await hands.press(frame.get_by_role("link", name="Review the plan"))
     await expect(frame.get_by_role("heading", name="Plan for today")).to_be_visible()
     await hands.to(frame.locator("input[name=leaves]:checked"))
-    await hands.page.keyboard.press("ArrowUp")
     await expect(frame.get_by_label("An adult takes the patient home")).to_be_checked()
     await hands.press(frame.get_by_role("button", name="Sign and write to the chart"))
     await expect(frame.get_by_role("heading", name="Plan in force")).to_be_visible()
