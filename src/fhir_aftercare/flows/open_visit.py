@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.care.infusion import InfusionRecord, InfusionStatus
+from fhir_aftercare.care.readiness import Criterion, State
 from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.fhir import careplan
 from fhir_aftercare.fhir.drug_record import dose_of, route_of
@@ -105,6 +106,11 @@ class VisitView:
     def gaps(self) -> Mapping[str, AftercareError]:
         """What could not be read."""
         return self.chart.gaps
+
+    @property
+    def is_escorted(self) -> bool:
+        """Whether it is recorded that the escort is here."""
+        return self.panel is not None and self.panel.of(Criterion.ESCORT).state is State.MET
 
     @property
     def plan_children(self) -> list[Resource]:

@@ -37,14 +37,17 @@ class PlanReview:
     call: tuple[datetime, datetime] | None = None
 
 
-async def review_plan(context: ClinicContext, request: DischargeRequest) -> PlanReview:
+async def review_plan(context: ClinicContext, request: DischargeRequest, *, as_recorded: bool = False) -> PlanReview:
     """Read the chart once and decide on it as if the patient had left, whatever is not met yet.
+
+    ``as_recorded``: nobody has said yet how the patient leaves, and an escort who is recorded as here counts as told.
 
     Raises ``NotFound``, ``WrongSubject``, and what a failure of the whole batch becomes.
     """
     if request.encounter is None:
         request = replace(request, encounter=await open_visit.find_encounter(context, request.patient))
-    return look(context, request, await read_chart(context.fhir, _sections(context, request)))
+    chart = await read_chart(context.fhir, _sections(context, request))
+    return look(context, request, chart, as_recorded=as_recorded)
 
 
 def _sections(context: ClinicContext, request: DischargeRequest) -> list[Section]:
@@ -56,11 +59,13 @@ def _sections(context: ClinicContext, request: DischargeRequest) -> list[Section
     return wanted
 
 
-def look(context: ClinicContext, request: DischargeRequest, chart: Chart) -> PlanReview:
+def look(context: ClinicContext, request: DischargeRequest, chart: Chart, *, as_recorded: bool = False) -> PlanReview:
     """Say what signing would write. Pure."""
     visit = open_visit.look(context, chart)
     if visit.stage is not Stage.ENDED:
         return PlanReview(visit)
+    if as_recorded and visit.is_escorted:
+        request = replace(request, escort="present")
     agreed, plain = request.call, replace(request, mode="happened", call=None)
     try:
         require(chart)

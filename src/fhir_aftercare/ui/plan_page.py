@@ -14,7 +14,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from fhir_aftercare.care.readiness import Criterion, State
 from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import (
     AftercareError,
@@ -32,7 +31,7 @@ from fhir_aftercare.flows.chart import refers_to
 from fhir_aftercare.flows.countersign import countersign, signatures
 from fhir_aftercare.flows.discharge import DischargeRequest, discharge
 from fhir_aftercare.flows.open_visit import Stage
-from fhir_aftercare.flows.review_plan import PlanReview, look, review_plan
+from fhir_aftercare.flows.review_plan import PlanReview, review_plan
 from fhir_aftercare.flows.situation import language_of, plan_zone
 from fhir_aftercare.ui import people, plan
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from fhir_aftercare.flows.open_visit import VisitView
     from fhir_aftercare.ui.place import Place
     from fhir_aftercare.ui.plan_form import PlanForm
 
@@ -74,11 +72,9 @@ async def show(desk: Desk) -> Response:
     """Show what would be written, with what was chosen so far; or what is in force."""
     desk.staff_only()
     form = _read(desk)
-    found = await review_plan(desk.context, form.request)
+    found = await review_plan(desk.context, form.request, as_recorded="leaves" not in desk.form)
     if found.visit.stage is Stage.LEFT:
         return await _in_force(desk, found)
-    if "leaves" not in desk.form and _is_escorted(found.visit):  # nobody has chosen yet, and the record says it
-        found = look(desk.context, replace(form.request, escort="present"), found.visit.chart)
     return _page(desk, form, found, faults=list(form.faults))
 
 
@@ -179,7 +175,7 @@ def _page(
         "at": clock_text(desk.now, zone),
         "language": language_of(visit_.patient, form.request.language, clinic),
         "zone": form.request.zone or plan_zone(visit_.plan, clinic).key,
-        "leaves": "escort" if _is_escorted(visit_) else "",
+        "leaves": "escort" if visit_.is_escorted else "",
         "call_phone": people.phone_of(visit_.patient),
         **{f"escort_{name}": getattr(escort(visit_.escort), name) for name in ("name", "relationship", "phone")},
         **offered,
@@ -248,11 +244,6 @@ def _written(found: PlanReview) -> list[Resource]:
         return []
     written = [resource for _, resource in found.decision.transaction.written()]
     return [each for each in written if not has_code(each, terms.DISCHARGED_NOT_READY)]
-
-
-def _is_escorted(visit_: VisitView) -> bool:
-    """Tell whether it is recorded that the escort is here."""
-    return visit_.panel is not None and visit_.panel.of(Criterion.ESCORT).state is State.MET
 
 
 def _there(desk: Desk, found: PlanReview) -> Place:
