@@ -35,6 +35,12 @@ async def own(sandbox: Server, tmp_path: Path) -> AsyncIterator[House]:
         yield made
 
 
+@pytest.fixture
+async def house(own: House) -> House:
+    """The same for all tests here: with the patients of others the list would have further pages."""
+    return own
+
+
 async def opened(house: House, name: str = "Rivera") -> tuple[str, Browser, httpx.Response]:
     patient = await house.patient(name)
     browser = house.browser()
