@@ -148,16 +148,16 @@ async def rows() -> list[tuple[str, str]]:
     with tempfile.TemporaryDirectory(prefix="aftercare-bench-") as folder:
         async with prepared(Path(folder)) as (house, patient):
             instant, browser = Instant(house), house.browser()
-            page = (await browser.launch(patient=patient)).text
+            page = (await browser.launch(patient=patient, intent="overview")).text
             raw = Bare(house, instant.asked, page)
             visitor = httpx.AsyncClient(transport=_Both(house, raw), follow_redirects=True)
             async with raw.http, visitor:
                 for number in range(PAIRS + WARM):
                     stranger = house.browser()
-                    query = urlencode({"launch": house.ehr.open_chart(patient=patient)})
-                    one = await took(browser.http, browser.launch_address(patient=patient), page)
+                    query = urlencode({"launch": house.ehr.open_chart(patient=patient, intent="overview")})
+                    one = await took(browser.http, browser.launch_address(patient=patient, intent="overview"), page)
                     other = await took(visitor, f"{BARE}/launch?{query}", page)
-                    third = await took(stranger.http, stranger.launch_address(patient=patient), page)
+                    third = await took(stranger.http, stranger.launch_address(patient=patient, intent="overview"), page)
                     await _closed(stranger)
                     if number >= WARM:
                         known.append(one)
