@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from fhir_aftercare.flows.room_board import room_board
-from fhir_aftercare.ui.asked import for_everybody
 from fhir_aftercare.ui.board import board
 from fhir_aftercare.ui.desk import Desk, new_router, view
 
@@ -20,7 +19,6 @@ async def show(desk: Desk) -> Response:
     """Show the room, or why it is not offered here."""
     desk.staff_only()
     if not desk.sees_everybody:
-        lacking = for_everybody(desk.found.session.tokens.granted)
-        return desk.page("across_refused.html", view_name="board", title="Room board", lacking=lacking)
+        return desk.one_patient_only("board", "Room board")
     context = desk.context
     return desk.page("board.html", view_name="board", view=board(await room_board(context), context, desk.zone))

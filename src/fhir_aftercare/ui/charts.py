@@ -27,7 +27,7 @@ async def land(desk: Desk) -> Response:
     if desk.person in desk.found.pages.prescribers:
         return await desk.done(OVERVIEW)
     seen = await open_visit(desk.context, desk.patient, desk.place.visit)
-    return await desk.go(desk.place.of(desk.patient, seen.encounter, launched=desk.launched), landing(seen))
+    return await desk.at(seen.encounter).done(landing(seen))
 
 
 @action(router, "alive")

@@ -35,31 +35,31 @@ if TYPE_CHECKING:
     from fhir_aftercare.ui.asked import Action
     from fhir_aftercare.ui.people import Banner
 
+    Show = Callable[["Desk"], Awaitable[Response]]
+
 LaunchId = Annotated[str, Path(pattern="^[A-Za-z0-9_-]{16,64}$")]
 PatientId = Annotated[str, Path(pattern="^[A-Za-z0-9.-]{1,64}$")]
 
 _STAFF: Final = frozenset({"Practitioner", "PractitionerRole"})
-_VIEWS: Final[dict[str, Callable[[Desk], Awaitable[Response]]]] = {}
+_VIEWS: Final[dict[str, Show]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """One request for a page of a launch. ``form`` holds what was typed, ``query`` what stands in the address."""
+    """One request for a page of a launch. ``form`` holds what was typed, ``query`` what stands in the address;
+    ``context`` is the clinic with the user's own token: what pages read with.
+    """
 
     request: Request
     found: Visit
     place: Place
+    context: ClinicContext
     query: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def form(self) -> Mapping[str, str]:
         """What was posted, without the fields that protect the form."""
         return self.found.form
-
-    @property
-    def context(self) -> ClinicContext:
-        """The clinic with the user's own token: what pages read with."""
-        return self.found.door.charts(self.found.session)
 
     @property
     def zone(self) -> ZoneInfo:
@@ -134,6 +134,11 @@ class Desk:
         if not self.is_staff:
             raise StaffOnly("This page is for the clinic's staff.")
 
+    def everybody_only(self, why: str = "the one whose chart is open") -> None:
+        """Raise ``NotGranted`` unless the token may look across patients; ``why`` ends the sentence."""
+        if not self.sees_everybody:
+            raise NotGranted(f"The EHR lets this app see one patient only: {why}.")
+
     def why_not(self, action: Action) -> str | None:
         """Say why an action is not offered here, in a sentence for the page; None: it is."""
         if not self.is_staff:
@@ -184,61 +189,68 @@ class Desk:
         found = replace(self.found, form={})
         return await _VIEWS[name](replace(self, found=found, query=given))
 
-    async def go(self, place: Place, name: str, **query: str | int | None) -> Response:
-        """As ``done``, to a page of another place."""
-        return await replace(self, place=place).done(name, **query)
+    def one_patient_only(self, name: str, title: str) -> Response:
+        """Give the page that stands in for one across patients: why it is not offered, and what to ask the EHR for."""
+        lacking = asked.for_everybody(self.found.session.tokens.granted)
+        return self.page("across_refused.html", view_name=name, title=title, lacking=lacking)
+
+    def at(self, visit: str | None) -> Desk:
+        """Give the desk of a visit of the patient, ``Encounter/1``; None: of no single one. Raises ``NoPatient``."""
+        return replace(self, place=self.place.of(self.patient, visit, launched=self.launched))
+
+    @property
+    def of_nobody(self) -> Desk:
+        """The desk of pages that are about no single patient."""
+        return replace(self, place=self.place.of_nobody)
 
 
-def _place(request: Request, found: Visit, patient: str | None) -> Place:
-    """Give where the page stands. Another patient than the launch's is for staff who may look across patients."""
-    visit_ = request.query_params.get(VISIT)
-    of_launch = Desk(request, found, Place(found.session.launch_id, None)).launched
-    if patient is None or f"Patient/{patient}" == of_launch:
-        encounter = visit_ or found.session.context.encounter
-        return Place(found.session.launch_id, of_launch, f"Encounter/{encounter}" if encounter else None)
-    place = Place(found.session.launch_id, f"Patient/{patient}", f"Encounter/{visit_}" if visit_ else None, other=True)
-    desk = Desk(request, found, place)
+def _desk(request: Request, found: Visit, patient: str | None) -> Desk:
+    """Give the desk of the page. Another patient than the launch's is for staff who may look across patients."""
+    session, visit_ = found.session, request.query_params.get(VISIT)
+    nobody = Place(session.launch_id, None)
+    desk = Desk(request, found, nobody, found.door.charts(session), dict(request.query_params))
+    own = desk.launched
+    if patient is None or f"Patient/{patient}" == own:
+        encounter = visit_ or session.context.encounter
+        return replace(desk, place=replace(nobody, patient=own, visit=f"Encounter/{encounter}" if encounter else None))
     desk.staff_only()
-    if not desk.sees_everybody:
-        raise NotGranted("The EHR lets this app see one patient only: the one whose chart is open.")
-    return place
+    desk.everybody_only()
+    visit_of = f"Encounter/{visit_}" if visit_ else None
+    return replace(desk, place=nobody.of(f"Patient/{patient}", visit_of, launched=own))
 
 
-def view(router: APIRouter, name: str) -> Callable[[Callable[[Desk], Awaitable[Response]]], Any]:
+def view(router: APIRouter, name: str) -> Callable[[Show], Any]:
     """Make a function a page ``name`` of every launch (``""`` is where it lands)."""
 
-    def made(show: Callable[[Desk], Awaitable[Response]]) -> Any:
+    def made(show: Show) -> Any:
         _VIEWS[name] = show
-
-        async def by_get(request: Request, launch_id: LaunchId, patient: PatientId | None = None) -> Response:
-            found = await visit(request, launch_id)
-            return await show(Desk(request, found, _place(request, found, patient), dict(request.query_params)))
-
-        async def by_post(request: Request, launch_id: LaunchId, patient: PatientId | None = None) -> Response:
-            found = await posted(request, launch_id)
-            return await show(Desk(request, found, _place(request, found, patient), dict(request.query_params)))
-
-        for path in _paths(name):
-            router.add_api_route(path, by_get, methods=["GET"], response_class=Response)
-            router.add_api_route(path, by_post, methods=["POST"], response_class=Response)
+        _serve(router, name, "GET", visit, show)
+        _serve(router, name, "POST", posted, show)
         return show
 
     return made
 
 
-def action(router: APIRouter, name: str) -> Callable[[Callable[[Desk], Awaitable[Response]]], Any]:
+def action(router: APIRouter, name: str) -> Callable[[Show], Any]:
     """Make a function something that a form of a page does."""
 
-    def made(do: Callable[[Desk], Awaitable[Response]]) -> Any:
-        async def by_post(request: Request, launch_id: LaunchId, patient: PatientId | None = None) -> Response:
-            found = await posted(request, launch_id)
-            return await do(Desk(request, found, _place(request, found, patient), dict(request.query_params)))
-
-        for path in _paths(name):
-            router.add_api_route(path, by_post, methods=["POST"], response_class=Response)
+    def made(do: Show) -> Any:
+        _serve(router, name, "POST", posted, do)
         return do
 
     return made
+
+
+def _serve(
+    router: APIRouter, name: str, method: str, opens: Callable[[Request, str], Awaitable[Visit]], show: Show
+) -> None:
+    """Serve a function at its addresses; ``opens`` says who may see the launch."""
+
+    async def serve(request: Request, launch_id: LaunchId, patient: PatientId | None = None) -> Response:
+        return await show(_desk(request, await opens(request, launch_id), patient))
+
+    for path in _paths(name):
+        router.add_api_route(path, serve, methods=[method], response_class=Response)
 
 
 def _paths(name: str) -> tuple[str, str]:

@@ -26,8 +26,7 @@ async def show(desk: Desk) -> Response:
     if not desk.is_staff:
         wanted = replace(wanted, copy="patient")
     found = await open_handout(context, desk.patient, desk.place.visit, language=wanted.language, drafts=desk.is_staff)
-    there = replace(desk, place=desk.place.of(desk.patient, found.encounter, launched=desk.launched))
-    return there.page(
+    return desk.at(found.encounter).page(
         "handout.html",
         banner=people.banner(found.patient, found.as_of, desk.zone),
         view_name="handout",

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from fhir_aftercare.ui.place import Place
     from fhir_aftercare.ui.plan_form import PlanForm
 
 Resource = dict[str, Any]
@@ -107,7 +106,7 @@ async def sign(desk: Desk) -> Response:
         return _page(desk, form, await review_plan(context, form.request), status=422, faults=list(form.faults))
     found = await review_plan(context, form.request)
     if found.visit.stage is Stage.LEFT:  # somebody else was first, or the button was pressed twice
-        return await desk.go(_there(desk, found), "plan", said="unchanged")
+        return await desk.at(found.visit.encounter).done("plan", said="unchanged")
     changed = plan.changes(desk.form.get("seen", ""), plan.facts(found.visit, desk.zone))
     if changed:
         return _page(desk, form, found, status=422, changed=changed)
@@ -119,7 +118,7 @@ async def sign(desk: Desk) -> Response:
     except InvalidInput as fault:
         return _page(desk, form, found, status=422, faults=_faults(fault))
     number = 1 + sum(map(len, (done.tasks, done.service_requests)))
-    return await desk.go(_there(desk, found), "plan", said="plan-signed", n=number)
+    return await desk.at(found.visit.encounter).done("plan", said="plan-signed", n=number)
 
 
 @action(router, "plan/stand")
@@ -130,7 +129,7 @@ async def stand(desk: Desk) -> Response:
     if found.visit.plan is None:
         raise NotFound("There is no plan for this visit.", where="plan")
     await countersign(context, desk.patient, f"CarePlan/{found.visit.plan['id']}", desk.person)
-    return await desk.go(_there(desk, found), "plan", said="countersigned")
+    return await desk.at(found.visit.encounter).done("plan", said="countersigned")
 
 
 @view(router, "item")
@@ -184,7 +183,7 @@ def _page(
     }
     told = [*faults, *(_faults(found.fault) if isinstance(found.fault, InvalidInput) else ())]
     panel = found.decision.panel if found.decision else visit_.panel
-    return _standing(desk, found).page(
+    return desk.at(found.visit.encounter).page(
         "plan.html",
         status=status,
         banner=people.banner(visit_.patient, visit_.as_of, zone),
@@ -211,7 +210,7 @@ async def _in_force(desk: Desk, found: PlanReview) -> Response:
     own = visit_.plan or {}
     signed, gap = await _signed(desk, own)
     children = plan.items([own, *visit_.plan_children], clinic, zone, written=True)
-    return _standing(desk, found).page(
+    return desk.at(found.visit.encounter).page(
         "plan_in_force.html",
         banner=people.banner(visit_.patient, visit_.as_of, desk.zone),
         view_name="plan",
@@ -244,14 +243,6 @@ def _written(found: PlanReview) -> list[Resource]:
         return []
     written = [resource for _, resource in found.decision.transaction.written()]
     return [each for each in written if not has_code(each, terms.DISCHARGED_NOT_READY)]
-
-
-def _there(desk: Desk, found: PlanReview) -> Place:
-    return desk.place.of(desk.patient, found.visit.encounter, launched=desk.launched)
-
-
-def _standing(desk: Desk, found: PlanReview) -> Desk:
-    return replace(desk, place=_there(desk, found))
 
 
 def _faults(fault: AftercareError) -> Faults:

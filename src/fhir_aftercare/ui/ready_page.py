@@ -53,8 +53,7 @@ async def check(desk: Desk) -> Response:
         )
     except InvalidInput as fault:
         return _page(desk, found, status=422, faults=_faults(fault))
-    there = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
-    return await desk.go(there, "ready", said="checked" if done.changed else "unchanged")
+    return await desk.at(found.encounter).done("ready", said="checked" if done.changed else "unchanged")
 
 
 def _typed(desk: Desk) -> tuple[Check, Escort | None]:
@@ -77,9 +76,8 @@ def _faults(fault: InvalidInput) -> list[tuple[str, str]]:
 
 
 def _page(desk: Desk, found: VisitView, *, status: int = 200, faults: list[tuple[str, str]] | None = None) -> Response:
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     typed: dict[str, Any] = {"day": day_text(desk.now, desk.zone), "at": clock_text(desk.now, desk.zone), **desk.form}
-    return replace(desk, place=place).page(
+    return desk.at(found.encounter).page(
         "ready.html",
         status=status,
         banner=people.banner(found.patient, found.as_of, desk.zone),

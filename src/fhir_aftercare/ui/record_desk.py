@@ -172,9 +172,8 @@ def _taken(desk: Desk, status: int) -> int:
 
 async def to_record(desk: Desk, found: VisitView, saved: Saved, said: str) -> Response:
     """Go to the record, which says what was saved."""
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     if not saved.changed:
         said = "unchanged"
     elif saved.observations:
         said = "row-saved" if saved.observations > 1 else "row-saved-one"
-    return await desk.go(place, "record", said=said, n=saved.observations)
+    return await desk.at(found.encounter).done("record", said=said, n=saved.observations)

@@ -149,13 +149,11 @@ def _agrees(desk: Desk) -> str | None:
 
 
 async def _told(desk: Desk, found: VisitView, said: str) -> Response:
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
-    return await desk.go(place, "record", said=said)
+    return await desk.at(found.encounter).done("record", said=said)
 
 
 def draw(desk: Desk, found: VisitView, refused: Refused | None = None) -> Response:
     """Give the page with what was typed where it was refused."""
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     zone, context = desk.zone, desk.context
     latest = found.given[-1] if found.given else None
     shown = record(found, context, zone)
@@ -164,7 +162,7 @@ def draw(desk: Desk, found: VisitView, refused: Refused | None = None) -> Respon
         moment = getattr(latest, name) if latest else None
         held |= {f"{name}_day": day_text(moment or desk.now, zone), name: clock_text(moment, zone) if moment else ""}
     recorded = found.record(context.identifiers)
-    return replace(desk, place=place).page(
+    return desk.at(found.encounter).page(
         "record_infusion.html",
         status=refused.status if refused else 200,
         banner=people.banner(found.patient, found.as_of, zone),

@@ -146,12 +146,11 @@ async def not_done(desk: Desk) -> Response:
 
 def draw(desk: Desk, found: VisitView, refused: Refused | None = None) -> Response:
     """Give the page of a visit as it stands, with what was typed where a form was refused."""
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     now, zone = desk.now, desk.zone
     latest = found.given[-1] if found.given else None
     clock = clock_text(now, zone)
     beginning = found.encounter is not None and (not found.given or desk.query.get("new") == "1")
-    return replace(desk, place=place).page(
+    return desk.at(found.encounter).page(
         "record.html",
         status=refused.status if refused else 200,
         banner=people.banner(found.patient, found.as_of, zone),

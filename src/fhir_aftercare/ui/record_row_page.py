@@ -5,7 +5,6 @@ What somebody else has changed since the page was opened is shown; what was type
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fhir_aftercare.care import wording
@@ -75,9 +74,8 @@ async def save(desk: Desk) -> Response:
         return await draw(desk, found, row, changed_elsewhere(desk, _FORM, _STALE))
     except AftercareError as fault:
         return await draw(desk, found, row, not_saved(desk, _FORM, fault))
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     said = "unchanged" if not changed else "taken-back" if whole else "corrected"
-    return await desk.go(place, "record", said=said)
+    return await desk.at(found.encounter).done("record", said=said)
 
 
 def row_in(desk: Desk, context: ClinicContext, found: VisitView) -> Row:
@@ -131,10 +129,9 @@ def _changes(desk: Desk, values: Sequence[OwnValue], rows: Sequence[Typed], back
 
 async def draw(desk: Desk, found: VisitView, row: Row, refused: Refused | None = None) -> Response:
     """Give the page of a row, with what was typed where it was refused."""
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     zone, observations = desk.zone, found.chart.of("Observation")
     if refused and refused.stale:  # what is there now, and not what was decided on
-        found = await opened(replace(desk, place=place), desk.context)
+        found = await opened(desk.at(found.encounter), desk.context)
         row, observations = row_in(desk, desk.context, found), found.chart.of("Observation")
     sources = {each.finding.source for each in (*row.values, *row.back) if each.ours}
     own = [each for each in observations if f"Observation/{each['id']}" in sources]
@@ -142,7 +139,7 @@ async def draw(desk: Desk, found: VisitView, row: Row, refused: Refused | None =
     history = await row_history(desk.context, own, reads_reasons=reads)
     values = own_values(row, observations)
     held = {f"{each.prefix}{name}": text for each in values for name, text in each.fields}
-    return replace(desk, place=place).page(
+    return desk.at(found.encounter).page(
         "record_row.html",
         status=refused.status if refused else 200,
         banner=people.banner(found.patient, found.as_of, zone),

@@ -158,12 +158,11 @@ def _is_new(found: VisitView) -> bool:
 
 def draw(desk: Desk, found: VisitView, refused: Refused | None = None) -> Response:
     """Give the grid with what was typed."""
-    place = desk.place.of(desk.patient, found.encounter, launched=desk.launched)
     context, zone = desk.context, desk.zone
     shown = record(found, context, zone)
     count = _rows(desk)
     defaults = {"day": day_text(desk.now, zone), "dose_mg": shown.dose, "outcome": "completed"}
-    return replace(desk, place=place).page(
+    return desk.at(found.encounter).page(
         "record_sheet.html",
         status=refused.status if refused else 200,
         banner=people.banner(found.patient, found.as_of, zone),

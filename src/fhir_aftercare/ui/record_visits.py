@@ -22,7 +22,7 @@ async def choose(desk: Desk, encounters: Sequence[Resource]) -> Response:
     patient = (await read_chart(desk.context.fhir, [patient_section(desk.patient)])).patient
     lines = []
     for each in encounters:
-        place = desk.place.of(desk.patient, f"Encounter/{each['id']}", launched=desk.launched)
+        place = desk.at(f"Encounter/{each['id']}").place
         since = people.when((each.get("period") or {}).get("start"), desk.zone)
         lines.append((place.at("record"), _kind(each), since, str(each.get("status"))))
     return desk.page(

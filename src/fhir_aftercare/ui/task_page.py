@@ -16,7 +16,6 @@ from fhir_aftercare.flows.open_task import TaskView, open_task
 from fhir_aftercare.flows.task_facts import patient_of
 from fhir_aftercare.ui import people
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
-from fhir_aftercare.ui.faults import NotGranted
 from fhir_aftercare.ui.task import DISPOSITIONS, meanwhile, task_of
 from fhir_aftercare.ui.typed import clock_text, day_text, typed_moment
 from fhir_aftercare.ui.worklist_page import filters
@@ -69,10 +68,9 @@ async def move(desk: Desk) -> Response:
     said = _SAID.get(request.move) or ("reached" if request.outcome == REACHED else "no-answer")
     if said == "no-answer" and done.review is not None:
         said = "escalated"
-    back = desk.place.of_nobody
     if desk.sees_everybody:
-        return await desk.go(back, "worklist", said=said, **filters(desk).query)
-    return await desk.go(back, "worklist/task", said=said, task=id_)
+        return await desk.of_nobody.done("worklist", said=said, **filters(desk).query)
+    return await desk.of_nobody.done("worklist/task", said=said, task=id_)
 
 
 def _request(desk: Desk, found: TaskView) -> MoveRequest:
@@ -104,8 +102,8 @@ async def _open(desk: Desk, id_: str) -> TaskView:
     if not id_:
         raise NotFound("There is no such Task.", where="task")
     found = await open_task(desk.context, id_)
-    if patient_of(found.task) != desk.launched and not desk.sees_everybody:
-        raise NotGranted("The EHR lets this app see one patient only: the one whose chart is open.")
+    if patient_of(found.task) != desk.launched:
+        desk.everybody_only()
     return found
 
 

@@ -13,9 +13,7 @@ from fhir_aftercare.flows.behind_tasks import behind
 from fhir_aftercare.flows.move_task import MoveRequest, move_task
 from fhir_aftercare.flows.open_task import open_task
 from fhir_aftercare.flows.worklist import WorklistRequest, worklist
-from fhir_aftercare.ui.asked import for_everybody
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
-from fhir_aftercare.ui.faults import NotGranted
 from fhir_aftercare.ui.task import meanwhile
 from fhir_aftercare.ui.worklist import OWNERS, STATES, VERSION, Filters, unpacked, worklist_view
 
@@ -38,16 +36,14 @@ async def show(desk: Desk) -> Response:
     """Show what is due, as the filters say."""
     desk.staff_only()
     if not desk.sees_everybody:
-        lacking = for_everybody(desk.found.session.tokens.granted)
-        return desk.page("across_refused.html", view_name="worklist", title="Worklist", lacking=lacking)
+        return desk.one_patient_only("worklist", "Worklist")
     return await _list(desk)
 
 
 @action(router, "worklist/claim")
 async def claim(desk: Desk) -> Response:
     """Take a Task: the list then says who does it."""
-    if not desk.sees_everybody:
-        raise NotGranted("The EHR lets this app see one patient only: there is no list to take a Task from.")
+    desk.everybody_only("there is no list to take a Task from")
     context = desk.writer("tasks")
     id_, _, version = desk.form.get("task", "").partition(VERSION)
     request = MoveRequest(f"Task/{id_}", "claim", person=desk.person, if_match=version or None)
@@ -58,7 +54,7 @@ async def claim(desk: Desk) -> Response:
         return await _list(desk, status=422, fault=f"{told} The list is as it is now.")
     except InvalidInput as fault:
         return await _list(desk, status=422, fault=fault.message)
-    return await desk.go(desk.place.of_nobody, "worklist", said="claimed", **filters(desk).query)
+    return await desk.of_nobody.done("worklist", said="claimed", **filters(desk).query)
 
 
 def filters(desk: Desk) -> Filters:
