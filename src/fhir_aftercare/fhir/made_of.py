@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.errors import InvalidInput
 from fhir_aftercare.fhir.answers import CODES_OF, dicts
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.fhir.responses import read_panel, read_response, read_total
 
 if TYPE_CHECKING:
@@ -54,6 +55,4 @@ def panel_of(score: Resource, around: Sequence[Resource]) -> Resource | None:
 
 def is_named(references: Any, resource: Resource) -> bool:
     """Tell whether a list of References names a resource, relative or absolute, versioned or not."""
-    target = f"{resource['resourceType']}/{resource['id']}"
-    given = [str(each.get("reference", "")).partition("/_history/")[0] for each in dicts(references)]
-    return any(each == target or each.endswith(f"/{target}") for each in given)
+    return any(refers_to(each, resource) for each in dicts(references))

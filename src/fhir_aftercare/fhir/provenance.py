@@ -102,13 +102,17 @@ def countersign(
 
 def signers(resources: Sequence[Resource]) -> list[tuple[str, str]]:
     """Give who stands for what these Provenances are about: (reference of a person, instant), the first one first."""
-    found = [
-        (str(each.get("recorded", "")), str((agent.get("who") or {}).get("reference", "")))
-        for each in resources
-        for agent in each.get("agent") or ()
+    found = [(str(each.get("recorded", "")), who) for each in resources for who in authors(each)]
+    return [(who, at) for at, who in sorted(found)]
+
+
+def authors(provenance: Resource) -> list[str]:
+    """Give who stands for what a Provenance is about: references of persons; empty where one is not named."""
+    return [
+        str((agent.get("who") or {}).get("reference", ""))
+        for agent in provenance.get("agent") or ()
         if any(coding.get("code") == "author" for coding in (agent.get("type") or {}).get("coding") or ())
     ]
-    return [(who, at) for at, who in sorted(found)]
 
 
 def _provenance(

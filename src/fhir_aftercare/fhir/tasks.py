@@ -117,6 +117,15 @@ def text_input(code: terms.Code, text: str) -> Resource:
     return {"type": code.concept(), "valueString": text}
 
 
+def texts(parts: Iterable[Resource] | None, code: terms.Code) -> list[str]:
+    """Give the words that the inputs (or outputs) of a Task hold under a code."""
+    return [
+        str(each["valueString"])
+        for each in parts or ()
+        if each.get("valueString") and has_code({"code": each.get("type")}, code)
+    ]
+
+
 def form_input(canonical: str) -> Resource:
     """Give the input that names the Questionnaire, in SDC's and CPG's coding (design §10.13)."""
     return {"type": terms.SDC_QUESTIONNAIRE.concept(terms.COLLECT_INFORMATION), "valueCanonical": canonical}

@@ -16,9 +16,10 @@ from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.apply import from_activity, propose, text_in
 from fhir_aftercare.fhir.course import Course, propose_course, propose_goals, superseded
 from fhir_aftercare.fhir.readiness import readiness_observation
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.begin_plan import depression
 from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.situation import children, find_course, is_task, refers
+from fhir_aftercare.flows.situation import children, find_course, is_task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,7 +131,7 @@ def _continue(
 def _course_of(draft: Draft, plan: Resource) -> Resource | None:
     parts = plan.get("partOf") or ()
     plans = draft.chart.of("CarePlan")
-    return next((each for each in plans if any(refers(reference, each) for reference in parts)), None)
+    return next((each for each in plans if any(refers_to(reference, each) for reference in parts)), None)
 
 
 def _course_named(plan: Resource) -> str | None:

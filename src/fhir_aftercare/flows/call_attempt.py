@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.care.worklist import UNREACHABLE, is_last_try, next_try, unreachable
 from fhir_aftercare.fhir import tasks, terms
-from fhir_aftercare.flows.chart import refers_to
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.review import add_review
 from fhir_aftercare.flows.settle import TornChart

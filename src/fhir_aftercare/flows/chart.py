@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fhir_aftercare.errors import FhirGone, FhirNotFound, NotFound, WrongSubject
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.identifiers import token_query
+from fhir_aftercare.fhir.references import refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -236,13 +237,6 @@ async def _all_of(fhir: FhirClient, section: Section, answer: BatchAnswer) -> It
         return (resource,)
     pages = await fhir.collect(section.type, resource)
     return (*pages.matches, *pages.included)
-
-
-def refers_to(reference: Mapping[str, Any] | None, resource: Resource) -> bool:
-    """Tell whether a Reference points to a resource, relative or absolute, versioned or not."""
-    target = f"{resource['resourceType']}/{resource['id']}"
-    given = str((reference or {}).get("reference", "")).split("/_history/")[0]
-    return given == target or given.endswith("/" + target)
 
 
 def check_clinic(chart: Chart, clinic: Clinic) -> Chart:

@@ -14,9 +14,9 @@ from fhir_aftercare.care.timing import local, utc
 from fhir_aftercare.errors import InvalidInput
 from fhir_aftercare.fhir import corrections, tasks, terms
 from fhir_aftercare.fhir.findings import read_administrations
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.correction_request import check_order
 from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.situation import refers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,10 +111,10 @@ def _is_of(chart: Chart, observation: Resource, found: Infusion) -> bool:
     """Tell whether an Observation belongs to an infusion: to our record of it, else to one that stands no longer."""
     parts = observation.get("partOf") or ()
     if found.record is not None:
-        return any(refers(part, found.record) for part in parts)
+        return any(refers_to(part, found.record) for part in parts)
     if parts:
         records = [*chart.of("MedicationAdministration"), *chart.of("Procedure")]
-        return any(refers(part, each) for part in parts for each in records)
+        return any(refers_to(part, each) for part in parts for each in records)
     at = tasks.moment(observation.get("effectiveDateTime"))
     began = tasks.moment(((found.plan or {}).get("period") or {}).get("start"))
     return at is not None and began is not None and abs(utc(at) - utc(began)) <= _NEAR

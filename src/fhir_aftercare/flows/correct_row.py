@@ -15,8 +15,9 @@ from fhir_aftercare.care.record_check import check_record
 from fhir_aftercare.errors import InvalidInput, NotFound, Stale, WrongSubject
 from fhir_aftercare.fhir import corrections, provenance
 from fhir_aftercare.fhir.observations import amended, measured
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.fhir.tasks import instant
-from fhir_aftercare.flows.chart import Section, patient_section, refers_to
+from fhir_aftercare.flows.chart import Section, patient_section
 from fhir_aftercare.flows.draft import Draft, reference_of
 from fhir_aftercare.flows.settle import settle
 

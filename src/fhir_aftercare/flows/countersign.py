@@ -15,7 +15,7 @@ from fhir_aftercare.errors import FhirGone, FhirNotFound, IllegalMove, InvalidIn
 from fhir_aftercare.fhir import careplan, provenance
 from fhir_aftercare.fhir.bundles import Transaction
 from fhir_aftercare.fhir.check import check_bundle
-from fhir_aftercare.flows.chart import refers_to
+from fhir_aftercare.fhir.references import refers_to
 
 if TYPE_CHECKING:
     from fhir_aftercare.flows.context import ClinicContext

@@ -13,9 +13,10 @@ from fhir_aftercare.care.correction import MOVABLE, CourseEffect, course_after
 from fhir_aftercare.care.timing import local, utc
 from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import careplan, corrections, tasks
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.ask_forms import ask_forms, chart_after
 from fhir_aftercare.flows.running_course import RunningCourse
-from fhir_aftercare.flows.situation import children, is_task, plan_zone, refers
+from fhir_aftercare.flows.situation import children, is_task, plan_zone
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,7 +48,7 @@ def course_of(chart: Chart, plan: Resource) -> CoursePlace | None:
     """Give the course of an infusion's plan, if it has one that goes on."""
     plans = chart.of("CarePlan")
     owned = plan.get("partOf") or ()
-    course = next((each for each in plans if any(refers(reference, each) for reference in owned)), None)
+    course = next((each for each in plans if any(refers_to(reference, each) for reference in owned)), None)
     if course is None or course.get("status") not in {"active", "on-hold"}:
         return None
     others = [
@@ -56,7 +57,7 @@ def course_of(chart: Chart, plan: Resource) -> CoursePlace | None:
         if each["id"] != plan["id"]
         and careplan.is_kind(each, "infusion")
         and each.get("status") not in careplan.ENDED
-        and any(refers(reference, course) for reference in each.get("partOf") or ())
+        and any(refers_to(reference, course) for reference in each.get("partOf") or ())
     ]
     finished = [(end, each) for each in others if each["status"] != "draft" and (end := start_of(each)) is not None]
     return CoursePlace(course, tuple(sorted(finished, key=lambda pair: utc(pair[0]))), len(others) - len(finished))
@@ -89,7 +90,7 @@ def take_back(draft: Draft, place: CoursePlace, end: datetime, change: Change) -
             draft.transaction.update(revoked, place.plan)
         for goal in draft.chart.of("Goal"):
             cancelled = corrections.goal_cancelled(goal)
-            if cancelled is not None and any(refers(each, goal) for each in place.plan.get("goal") or ()):
+            if cancelled is not None and any(refers_to(each, goal) for each in place.plan.get("goal") or ()):
                 draft.transaction.update(cancelled, goal)
 
 
@@ -97,7 +98,7 @@ def _is_answered(chart: Chart, course: Resource) -> bool:
     """Tell whether the patient has answered anything in the course: then it is not taken back unasked."""
     told = [*chart.of("Observation"), *chart.of("QuestionnaireResponse")]
     return any(each.get("output") for each in children(chart, course) if is_task(each)) or any(
-        refers(reference, course) for each in told for reference in each.get("basedOn") or ()
+        refers_to(reference, course) for each in told for reference in each.get("basedOn") or ()
     )
 
 

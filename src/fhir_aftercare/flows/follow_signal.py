@@ -19,8 +19,9 @@ from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import FhirServerError, NotAnInfusion, NotFound, ProtocolFault, Stale, WrongSubject
 from fhir_aftercare.fhir import careplan, corrections
 from fhir_aftercare.fhir.bundles import Transaction
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows import discharge
-from fhir_aftercare.flows.chart import Section, refers_to
+from fhir_aftercare.flows.chart import Section
 from fhir_aftercare.flows.correct import correct_infusion
 from fhir_aftercare.flows.discharge import DischargeRequest
 from fhir_aftercare.flows.draft import Draft, reference_of
@@ -38,7 +39,6 @@ from fhir_aftercare.flows.situation import (
     is_standing,
     is_task,
     of_episode,
-    refers,
 )
 from fhir_aftercare.flows.sweep_listing import changed_at
 from fhir_aftercare.flows.sweep_run import is_refused
@@ -225,7 +225,7 @@ def _plans_of(chart: Chart) -> list[Resource]:
         each
         for each in chart.of("CarePlan")
         if careplan.is_kind(each, "infusion")
-        and refers(each.get("encounter") or {}, chart.encounter or {"resourceType": "", "id": ""})
+        and refers_to(each.get("encounter") or {}, chart.encounter or {"resourceType": "", "id": ""})
     ]
     return sorted(found, key=lambda each: str(each.get("created", "")))
 

@@ -15,7 +15,8 @@ import structlog
 
 from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.errors import FhirGone, FhirNotFound, WrongSubject
-from fhir_aftercare.flows.chart import Section, patient_section, refers_to
+from fhir_aftercare.fhir.references import refers_to
+from fhir_aftercare.flows.chart import Section, patient_section
 from fhir_aftercare.flows.draft import Draft
 from fhir_aftercare.flows.settle import settle
 

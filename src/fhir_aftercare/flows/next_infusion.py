@@ -5,15 +5,14 @@ An id that was taken back stays taken back (``record_infusion``), so a true infu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from fhir_aftercare.flows.open_visit import INFUSIONS
 from fhir_aftercare.flows.situation import drug_records, find_episode
 
 if TYPE_CHECKING:
     from fhir_aftercare.flows.context import ClinicContext
     from fhir_aftercare.flows.open_visit import VisitView
-
-MOST: Final = 9
 
 
 def next_infusion(context: ClinicContext, visit: VisitView) -> str | None:
@@ -26,5 +25,5 @@ def next_infusion(context: ClinicContext, visit: VisitView) -> str | None:
         for each in record.get("identifier") or ()
         if each.get("system") == system
     }
-    numbers = (str(each) for each in range(1, MOST + 1))
-    return next((each for each in numbers if context.identifiers.value(*episode.infusion_key, each) not in known), None)
+    key = episode.infusion_key
+    return next((each for each in INFUSIONS if context.identifiers.value(*key, each) not in known), None)

@@ -16,8 +16,9 @@ from fhir_aftercare.care.instruments import score
 from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.errors import InvalidInput, NotFound, WrongSubject
 from fhir_aftercare.fhir.made_of import made_of, panel_of
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.fhir.responses import read_total
-from fhir_aftercare.flows.chart import Section, answers_section, patient_section, read_chart, refers_to
+from fhir_aftercare.flows.chart import Section, answers_section, patient_section, read_chart
 from fhir_aftercare.flows.draft import reference_of
 
 if TYPE_CHECKING:

@@ -17,13 +17,14 @@ from fhir_aftercare.care.handout import AskedForm, Facts
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import FhirServerError
 from fhir_aftercare.fhir import careplan, tasks, terms
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows import discharge
 from fhir_aftercare.flows.chart import patient_section, plan_sections, read_chart, require
 from fhir_aftercare.flows.discharge import DischargeRequest
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.handout_words import Words
 from fhir_aftercare.flows.open_visit import Stage, find_encounter, look
-from fhir_aftercare.flows.situation import children, is_task, language_of, plan_zone, refers
+from fhir_aftercare.flows.situation import children, is_task, language_of, plan_zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,7 +154,7 @@ def _carrying_out(chart: Chart, plan: Resource | None) -> list[Resource]:
     if plan is None:
         return []
     parts = plan.get("partOf") or ()
-    courses = (each for each in chart.of("CarePlan") if any(refers(reference, each) for reference in parts))
+    courses = (each for each in chart.of("CarePlan") if any(refers_to(reference, each) for reference in parts))
     return [child for each in (plan, *courses) for child in children(chart, each)]
 
 
@@ -217,12 +218,7 @@ def _asked(work: Sequence[Resource], patient: str) -> Iterator[tuple[Resource, d
 
 
 def _inputs(work: Sequence[Resource], code: terms.Code) -> list[str]:
-    return [
-        str(each["valueString"])
-        for task in work
-        for each in task.get("input") or ()
-        if tasks.has_code({"code": each.get("type")}, code) and each.get("valueString")
-    ]
+    return [text for task in work for text in tasks.texts(task.get("input"), code)]
 
 
 def _escort(work: Sequence[Resource]) -> str | None:

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from fhir_aftercare.care.worklist import is_last_try
 from fhir_aftercare.errors import NotFound, WrongSubject
 from fhir_aftercare.fhir import tasks
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.behind_tasks import Behind, behind
-from fhir_aftercare.flows.chart import Chart, refers_to
+from fhir_aftercare.flows.chart import Chart
 from fhir_aftercare.flows.course_events import calls_in
 from fhir_aftercare.flows.task_facts import is_ours, legal_moves, owner_of, patient_of, version_in
 

@@ -17,6 +17,7 @@ from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.fhir import careplan
 from fhir_aftercare.fhir.drug_record import dose_of, route_of
 from fhir_aftercare.fhir.findings import read_findings
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.chart import (
     Section,
     encounter_sections,
@@ -37,7 +38,6 @@ from fhir_aftercare.flows.situation import (
     find_episode,
     infusion_plan,
     of_episode,
-    refers,
 )
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ Resource = dict[str, Any]
 _BEFORE: Final = timedelta(hours=36)
 # A visit that is over for longer is history, and not what somebody opens the chart for.
 RECENT: Final = timedelta(hours=36)
-# The infusions of one visit are numbered by whoever records them.
-_MOST_INFUSIONS: Final = 10
+# The ids under which infusions of one visit are recorded here: as many as can be told apart.
+INFUSIONS: Final = tuple("123456789")
 
 
 class Stage(StrEnum):
@@ -126,8 +126,7 @@ class VisitView:
         latest = self.given[-1]
         known = {(each.get("system"), each.get("value")) for each in latest.resource.get("identifier") or ()}
         system, key = identifiers.system("drug-record"), self.episode.infusion_key
-        numbers = (str(each) for each in range(1, _MOST_INFUSIONS))
-        infusion = next((each for each in numbers if (system, identifiers.value(*key, each)) in known), "1")
+        infusion = next((each for each in INFUSIONS if (system, identifiers.value(*key, each)) in known), "1")
         # An EHR may call an infusion completed and not say when: a record needs an end then, and nobody knows it.
         endless = latest.end is None and latest.status is InfusionStatus.COMPLETED
         return InfusionRecord(
@@ -185,7 +184,7 @@ async def find_encounters(context: ClinicContext, patient: str) -> list[Resource
     encounters = chart.of("Encounter")
     for given in reversed(administrations(chart, context.clinic)):
         place = given.resource.get("context") or given.resource.get("encounter") or {}
-        named = next((each for each in encounters if refers(place, each)), None)
+        named = next((each for each in encounters if refers_to(place, each)), None)
         if named is not None:
             return [named]
     return [each for each in encounters if each.get("status") in {"arrived", "triaged", "in-progress", "onleave"}]

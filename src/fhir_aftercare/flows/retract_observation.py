@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from fhir_aftercare.errors import InvalidInput, NotFound, WrongSubject
 from fhir_aftercare.fhir import corrections, provenance
-from fhir_aftercare.flows.chart import observation_section, patient_section, refers_to
+from fhir_aftercare.fhir.references import refers_to
+from fhir_aftercare.flows.chart import observation_section, patient_section
 from fhir_aftercare.flows.draft import Draft, reference_of
 from fhir_aftercare.flows.settle import settle
 

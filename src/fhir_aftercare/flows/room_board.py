@@ -16,7 +16,8 @@ from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import WrongSubject
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.findings import read_administrations
-from fhir_aftercare.flows.chart import Chart, check_clinic, refers_to
+from fhir_aftercare.fhir.references import refers_to
+from fhir_aftercare.flows.chart import Chart, check_clinic
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.open_visit import look
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from fhir_aftercare.fhir import tasks
 from fhir_aftercare.fhir.findings import read_findings
-from fhir_aftercare.flows.chart import refers_to
+from fhir_aftercare.fhir.provenance import authors
+from fhir_aftercare.fhir.references import refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -110,7 +111,7 @@ def _version(resource: Resource, why: Resource | None) -> Version:
         at=recorded or tasks.moment((resource.get("meta") or {}).get("lastUpdated")),
         finding=readable[0] if readable else None,
         by=next((str(each) for each in performers if each), None),
-        said=Said(_author(why), _reason(why)) if why else None,
+        said=Said(next(iter(authors(why)), None) or None, _reason(why)) if why else None,
     )
 
 
@@ -122,13 +123,6 @@ def _written(resource: Resource) -> float:
 
 def _at_once(version: Resource, why: Resource) -> bool:
     return abs(_written(version) - _written(why)) <= _ONE_TRANSACTION
-
-
-def _author(provenance: Resource) -> str | None:
-    for agent in provenance.get("agent") or ():
-        if any(coding.get("code") == "author" for coding in (agent.get("type") or {}).get("coding") or ()):
-            return (agent.get("who") or {}).get("reference")
-    return None
 
 
 def _reason(provenance: Resource) -> str | None:

@@ -16,18 +16,11 @@ from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import careplan, corrections, tasks, terms
 from fhir_aftercare.fhir.course import Course, propose_course, superseded
 from fhir_aftercare.fhir.facts import Facts
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.begin_plan import has_baselines
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.form_answers import answers_in, as_asked
-from fhir_aftercare.flows.situation import (
-    age_at,
-    children,
-    infusion_starts,
-    is_task,
-    language_of,
-    plan_zone,
-    refers,
-)
+from fhir_aftercare.flows.situation import age_at, children, infusion_starts, is_task, language_of, plan_zone
 from fhir_aftercare.flows.task_facts import is_ours
 from fhir_aftercare.flows.which_infusion import episode_of
 
@@ -80,7 +73,7 @@ def pinned(protocol: Protocol, plan: Resource, url: str) -> Plan:
 def parts_of(chart: Chart, course: Resource) -> list[Resource]:
     """Give the infusions' plans that are part of a course, whatever became of them."""
     plans = (each for each in chart.of("CarePlan") if careplan.is_kind(each, "infusion"))
-    return [each for each in plans if any(refers(reference, course) for reference in each.get("partOf") or ())]
+    return [each for each in plans if any(refers_to(reference, course) for reference in each.get("partOf") or ())]
 
 
 def infusions_of(chart: Chart, course: Resource) -> list[Infusion]:

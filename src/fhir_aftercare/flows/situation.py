@@ -20,8 +20,8 @@ from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import AftercareError, WrongSubject
 from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.findings import read_administrations
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.fhir.responses import read_score_points
-from fhir_aftercare.flows.chart import refers_to
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,20 +127,13 @@ def children(chart: Chart, plan: Resource) -> list[Resource]:
         each
         for type_ in ("Task", "ServiceRequest")
         for each in chart.of(type_)
-        if any(refers(reference, plan) for reference in each.get("basedOn") or ())
+        if any(refers_to(reference, plan) for reference in each.get("basedOn") or ())
     ]
 
 
 def is_task(resource: Resource) -> bool:
     """Tell whether a resource is a Task."""
     return bool(resource["resourceType"] == "Task")
-
-
-def refers(reference: Resource, resource: Resource) -> bool:
-    """Tell whether a Reference points at a resource of the chart."""
-    target = f"{resource['resourceType']}/{resource['id']}"
-    given = str(reference.get("reference", "")).split("/_history/")[0]
-    return given == target or given.endswith("/" + target)
 
 
 def escort_task(chart: Chart, plan: Resource | None) -> Resource | None:
@@ -196,7 +189,7 @@ def find_course(chart: Chart, at: datetime, clinic: Clinic, *, but: Resource | N
     own = (but or {}).get("partOf") or ()
     for course in courses:
         ends = _ends_of(course, plans, but)
-        mine = any(refers(reference, course) for reference in own)
+        mine = any(refers_to(reference, course) for reference in own)
         living = course.get("status") in {"active", "on-hold"}
         recent = not ends or utc(at) - utc(max(ends, key=utc)) <= clinic.policy.course_max_gap
         if mine or (living and recent):
@@ -209,7 +202,7 @@ def _ends_of(course: Resource, plans: Sequence[Resource], but: Resource | None) 
     for plan in plans:
         if not careplan.is_kind(plan, "infusion") or plan.get("status") in careplan.ENDED or plan is but:
             continue
-        if not any(refers(reference, course) for reference in plan.get("partOf") or ()):
+        if not any(refers_to(reference, course) for reference in plan.get("partOf") or ()):
             continue
         start = tasks.moment((plan.get("period") or {}).get("start"))
         if start is not None:

@@ -15,8 +15,9 @@ from fhir_aftercare.care.rollup import Outcome, task_outcome
 from fhir_aftercare.care.timing import Window, in_staff_hours, utc
 from fhir_aftercare.care.wording import short_date
 from fhir_aftercare.fhir import tasks, terms
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.situation import children, is_task, plan_zone, refers
+from fhir_aftercare.flows.situation import children, is_task, plan_zone
 from fhir_aftercare.flows.task_facts import business_of, is_form, is_ours
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _course_of(draft: Draft, plan: Resource) -> Resource:
     """Give the course a plan is part of, else the plan: an infusion's plan need not wait for this call."""
     parts = plan.get("partOf") or ()
     courses = [each for each in draft.chart.of("CarePlan") if each.get("status") in {"active", "on-hold"}]
-    return next((each for each in courses if any(refers(reference, each) for reference in parts)), plan)
+    return next((each for each in courses if any(refers_to(reference, each) for reference in parts)), plan)
 
 
 def _raise(draft: Draft, forms: Sequence[Resource], plan: Resource, number: int) -> str:

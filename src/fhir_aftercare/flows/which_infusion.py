@@ -13,7 +13,7 @@ from fhir_aftercare.care.plan import Episode, episode_number
 from fhir_aftercare.errors import NotFound, WrongSubject
 from fhir_aftercare.fhir import careplan, corrections, tasks
 from fhir_aftercare.fhir.findings import read_administrations
-from fhir_aftercare.flows.chart import refers_to
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.situation import administrations, is_standing
 

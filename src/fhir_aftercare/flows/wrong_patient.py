@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from fhir_aftercare.care.correction import Change
 from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.fhir import careplan
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows import correct
-from fhir_aftercare.flows.chart import refers_to
 from fhir_aftercare.flows.correction_request import CorrectionRequest
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.settle import settle

@@ -13,7 +13,7 @@ from fhir_aftercare.ehr.answers import BatchAnswer
 from fhir_aftercare.ehr.client import FhirClient
 from fhir_aftercare.errors import FhirUnauthorized
 from fhir_aftercare.fhir import tasks
-from fhir_aftercare.flows.chart import refers_to
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.discharge import DischargeRequest, sections
 from fhir_aftercare.intake.cds_answers import invalid, no_data
 

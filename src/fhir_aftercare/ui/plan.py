@@ -15,7 +15,7 @@ from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.flows.open_visit import Stage
 from fhir_aftercare.flows.task_facts import is_form
 from fhir_aftercare.ui import people
-from fhir_aftercare.ui.ready import MARKS, NAMES, escort
+from fhir_aftercare.ui.ready import MARKS, NAMES, NOTHING, escort
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,9 +29,8 @@ Resource = dict[str, Any]
 # In the order people think of them: tonight first.
 _ORDER: Final = ("ServiceRequest", "Task", "CarePlan", "Goal", "Observation")
 _NOTHING: Final = {
-    Stage.NO_VISIT: "No visit is open in the EHR for this patient. Start the visit there, then open this page again.",
+    **NOTHING,
     Stage.NOT_STARTED: "No infusion is recorded for this visit yet, so there is nothing to plan.",
-    Stage.NOT_DONE: "The infusion of this visit was not done. Nothing is owed.",
     Stage.RUNNING: "The infusion is still running. The plan hangs on its end: end it in the record first.",
 }
 _OPEN: Final = {"requested": "open", "received": "open", "ready": "open", "accepted": "taken", "in-progress": "begun"}

@@ -26,8 +26,8 @@ from fhir_aftercare.errors import (
     WrongSubject,
 )
 from fhir_aftercare.fhir import terms
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.fhir.tasks import has_code
-from fhir_aftercare.flows.chart import refers_to
 from fhir_aftercare.flows.countersign import countersign, signatures
 from fhir_aftercare.flows.discharge import DischargeRequest, discharge
 from fhir_aftercare.flows.open_visit import Stage

@@ -47,7 +47,7 @@ ASKED: Final[Mapping[str, Criterion]] = {
     "escort_present": Criterion.ESCORT,
 }
 _FIELDS: Final = {criterion: name for name, criterion in ASKED.items()}
-_NOTHING: Final = {
+NOTHING: Final[Mapping[Stage, str]] = {
     Stage.NO_VISIT: "No visit is open in the EHR for this patient. Start the visit there, then open this page again.",
     Stage.NOT_STARTED: "No infusion is recorded for this visit yet. There is nothing to judge.",
     Stage.NOT_DONE: "The infusion of this visit was not done. Nothing is owed.",
@@ -100,7 +100,7 @@ def ready(view: VisitView, zone: ZoneInfo) -> ReadyView:
     panel = view.panel
     judged = panel.judged if panel else ()
     return ReadyView(
-        nothing=_NOTHING.get(view.stage),
+        nothing=NOTHING.get(view.stage),
         note=_RUNNING if view.stage is Stage.RUNNING else None,
         met=sum(each.state is State.MET for each in judged),
         lines=tuple(criteria(panel, zone)) if panel else (),
@@ -132,14 +132,7 @@ def _line(judged: Judged, panel: Panel, zone: ZoneInfo) -> CriterionLine:
 def escort(task: Resource | None) -> EscortLine:
     """Give what the escort Task tells; all empty where there is none."""
     given = {
-        name: next(
-            (
-                str(each.get("valueString", ""))
-                for each in (task or {}).get("input") or ()
-                if tasks.has_code({"code": each.get("type")}, code)
-            ),
-            "",
-        )
+        name: next(iter(tasks.texts((task or {}).get("input"), code)), "")
         for name, code in (
             ("name", terms.INPUT_ESCORT_NAME),
             ("relationship", terms.INPUT_ESCORT_RELATION),

@@ -5,24 +5,25 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from fhir_aftercare.care.infusion import Check, Escort
+from fhir_aftercare.care.infusion import Check
 from fhir_aftercare.errors import InvalidInput, NotAnInfusion
 from fhir_aftercare.flows.open_visit import open_visit
 from fhir_aftercare.flows.record_infusion import RecordRequest, record_infusion
 from fhir_aftercare.ui import people
 from fhir_aftercare.ui.desk import Desk, action, new_router, view
 from fhir_aftercare.ui.ready import ASKED, ready
+from fhir_aftercare.ui.record_form import Reading
 from fhir_aftercare.ui.typed import clock_text, day_text, typed_moment
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from fhir_aftercare.care.infusion import Escort
     from fhir_aftercare.flows.open_visit import VisitView
 
 router: Final = new_router()
 
 _ANSWERS: Final = {"yes": True, "no": False}
-_SHORT: Final = 200
 
 
 @view(router, "ready")
@@ -61,10 +62,7 @@ def _typed(desk: Desk) -> tuple[Check, Escort | None]:
     form = desk.form
     at = typed_moment(form.get("day", ""), form.get("at", ""), desk.zone, "at")
     said: dict[str, Any] = {name: _ANSWERS[form[name]] for name in ASKED if form.get(name) in _ANSWERS}
-    name, relationship, phone = (
-        form.get(f"escort_{each}", "").strip()[:_SHORT] or None for each in ("name", "relationship", "phone")
-    )
-    escort = Escort(name, relationship, phone) if name or relationship or phone else None
+    escort = Reading(form).escort()
     if not said and escort is None:
         raise InvalidInput("Nothing was said: choose yes or no, or name the escort.", where="answers")
     return replace(Check(at=at, recorded_by=desk.person), **said), escort

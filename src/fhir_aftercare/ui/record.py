@@ -16,8 +16,8 @@ from fhir_aftercare.care.timing import local, same_local_day, utc
 from fhir_aftercare.fhir import careplan, tasks
 from fhir_aftercare.fhir.corrections import has_identifier_of
 from fhir_aftercare.fhir.drug_record import dose_of, route_of
+from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.open_visit import Stage
-from fhir_aftercare.flows.situation import refers
 from fhir_aftercare.ui import record_rows
 from fhir_aftercare.ui.record_rows import COLUMNS, NAMES, UNITS, told
 
@@ -191,14 +191,16 @@ def infusion_number(view: VisitView) -> int | None:
         if careplan.is_kind(each, "infusion") and each.get("status") not in careplan.ENDED
     ]
     courses = [each for each in view.chart.of("CarePlan") if careplan.is_kind(each, "course")]
-    own = next((each for each in courses if any(refers(part, each) for part in view.plan.get("partOf") or ())), None)
+    own = next((each for each in courses if any(refers_to(part, each) for part in view.plan.get("partOf") or ())), None)
     if own is None:  # its course begins with it, when the patient leaves
         return 1 if not [each for each in courses if each.get("status") not in careplan.ENDED] else None
     began = _began(view.plan)
     before = [
         each
         for each in plans
-        if any(refers(part, own) for part in each.get("partOf") or ()) and began is not None and _is_before(each, began)
+        if any(refers_to(part, own) for part in each.get("partOf") or ())
+        and began is not None
+        and _is_before(each, began)
     ]
     return len(before) + 1
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from fhir_aftercare.care.flags import flags
 from fhir_aftercare.care.infusion import Check, Dissociation, Escort, Measure, Route
 from fhir_aftercare.care.record_check import faults_of
-from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import InvalidInput
-from fhir_aftercare.ui.record_rows import DISSOCIATION_WORDS, NAMES
+from fhir_aftercare.ui.record_rows import DISSOCIATION_WORDS, NAMES, minute_of
 from fhir_aftercare.ui.typed import clock_text
 
 if TYPE_CHECKING:
@@ -174,12 +173,12 @@ def faults_in(record: InfusionRecord, rows: Sequence[Typed], now: datetime) -> l
 
 def repeats(rows: Sequence[Typed], zone: ZoneInfo) -> list[Fault]:
     """Give the rows that tell the same minute as one before them."""
-    seen: set[str] = set()
+    seen: set[datetime] = set()
     found = []
     for each in rows:
         if each.check is None:
             continue
-        minute = utc(each.check.at).isoformat(timespec="minutes")
+        minute = minute_of(each.check.at)
         if minute in seen:
             found.append(each.tell("at", f"{clock_text(each.check.at, zone)} stands in a row above too"))
         seen.add(minute)
@@ -192,7 +191,7 @@ def without_known(typed: Typed, there: Iterable[Row], zone: ZoneInfo) -> Typed:
     """
     if typed.check is None:
         return typed
-    same = next((each for each in there if _minute(each.at) == _minute(typed.check.at)), None)
+    same = next((each for each in there if minute_of(each.at) == minute_of(typed.check.at)), None)
     if same is None:
         return typed
     faults: list[Fault] = []
@@ -233,7 +232,3 @@ def confirmation(found: Iterable[tuple[Check, Flag]]) -> str:
     """Give what a form carries once somebody has confirmed just these values: others are asked for again."""
     said = "|".join(f"{check.at.isoformat()} {flag.rule} {replace(check, id=None)}" for check, flag in found)
     return hashlib.sha256(said.encode()).hexdigest()[:32] if said else ""
-
-
-def _minute(at: datetime) -> datetime:
-    return utc(at).replace(second=0, microsecond=0)

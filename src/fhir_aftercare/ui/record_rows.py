@@ -157,7 +157,7 @@ def rows(
         for each in findings:
             if utc(each.at) >= utc(since):
                 value = Value(each, each.source in own)
-                minutes.setdefault(_minute(each.at), ([], []))[place].append(value)
+                minutes.setdefault(minute_of(each.at), ([], []))[place].append(value)
     made = [
         Row(
             _earliest(values or back),
@@ -188,7 +188,8 @@ def _place(measure: Measure) -> int:
     return order.index(measure)
 
 
-def _minute(at: datetime) -> datetime:
+def minute_of(at: datetime) -> datetime:
+    """Give the minute of an instant, in UTC: what was found in it stands in one row."""
     return utc(at).replace(second=0, microsecond=0)
 
 

@@ -192,11 +192,7 @@ def notes_of(task: Resource, zone: ZoneInfo, names: Names) -> Iterator[tuple[dat
 def ends_of(task: Resource, zone: ZoneInfo, names: Names) -> Iterator[tuple[datetime, CallLine]]:
     """Give how a Task ended, where somebody said so or it could not be done."""
     at = tasks.moment((task.get("executionPeriod") or {}).get("end")) or tasks.moment(task.get("lastModified"))
-    outcomes = [
-        str(each["valueString"])
-        for each in task.get("output") or ()
-        if each.get("valueString") and tasks.has_code({"code": each.get("type")}, terms.OUTPUT_OUTCOME)
-    ]
+    outcomes = tasks.texts(task.get("output"), terms.OUTPUT_OUTCOME)
     if task.get("status") == "failed":
         outcomes.append(str((task.get("statusReason") or {}).get("text") or "Not done"))
     for said in outcomes:

@@ -258,15 +258,7 @@ def offered(moves: tuple[Move, ...], me: str | None) -> tuple[Move, ...]:
 
 def phone_for(task: Resource, patient: Resource) -> str:
     """Give the number to call: the one that was agreed on for this Task, else the patient's; empty if none is known."""
-    agreed = next(
-        (
-            str(each["valueString"])
-            for each in task.get("input") or ()
-            if each.get("valueString") and tasks.has_code({"code": each.get("type")}, terms.INPUT_CALL_PHONE)
-        ),
-        "",
-    )
-    return agreed or people.phone_of(patient)
+    return next(iter(tasks.texts(task.get("input"), terms.INPUT_CALL_PHONE)), "") or people.phone_of(patient)
 
 
 def when_of(row: WorklistRow, zone: ZoneInfo) -> str:
