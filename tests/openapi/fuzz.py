@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fhir_aftercare.api import examples
 from fhir_aftercare.api.previews import ID
 from fhir_aftercare.fhir import terms
+from fhir_aftercare.flows.task_facts import legal_moves
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,8 +118,16 @@ class People:
 
     def version(self, task: str) -> str:
         """Give the ETag of a Task as it is now."""
-        found = self.http.get(f"/Task/{task}", headers={"cache-control": "no-cache"})
-        return f'W/"{found.json()["meta"]["versionId"]}"'
+        return f'W/"{self._task(task)["meta"]["versionId"]}"'
+
+    def movable(self, person: Person, move: Any, task: str) -> str:
+        """Give the first Task of a person, from ``task`` on, that may make the move now; ``task`` if none may."""
+        start = person.tasks.index(task)
+        turn = (*person.tasks[start:], *person.tasks[:start])
+        return next((each for each in turn if move in legal_moves(self._task(each))), task)
+
+    def _task(self, task: str) -> Resource:
+        return dict(self.http.get(f"/Task/{task}", headers={"cache-control": "no-cache"}).json())
 
     def create(self, resource: Resource) -> str:
         """Create a resource and give its id."""
@@ -142,6 +151,8 @@ def with_real_ids(people: People, case: Case) -> None:
     for name, known in (("patient", (person.patient,)), ("task", person.tasks), ("observation", person.observations)):
         if known and _ID.fullmatch(str(path.get(name, ""))):
             path[name] = known[said // 7 % len(known)]
+    if path.get("task") in person.tasks and isinstance(case.body, dict) and "move" in case.body:
+        path["task"] = people.movable(person, case.body["move"], path["task"])
     if path.get("task") in person.tasks and _ETAG.fullmatch(str(case.headers.get("If-Match", ""))):
         case.headers["If-Match"] = people.version(path["task"])
     if isinstance(case.body, dict | list):

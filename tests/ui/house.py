@@ -9,6 +9,7 @@ The EHR's FHIR base is the sandbox store behind a check of the bearer token. No 
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -78,7 +79,7 @@ class Wire(Internet):
         url = str(request.url).replace(ehr.base, self._server.base_url)
         content = await request.aread()
         answer = await self._server.http.request(request.method, url, headers=kept, content=content)
-        body: Any = answer.json()
+        body: Any = json.loads(answer.text.replace(self._server.base_url, ehr.base))  # its links lead to the EHR
         if request.method == "POST":  # a batch, some of whose entries the EHR may refuse
             asked = [each["request"]["url"] for each in httpx.Response(200, content=content).json()["entry"]]
             for place, query in enumerate(asked):

@@ -59,7 +59,7 @@ _BEFORE: Final = timedelta(hours=36)
 # A visit that is over for longer is history, and not what somebody opens the chart for.
 RECENT: Final = timedelta(hours=36)
 # The ids under which infusions of one visit are recorded here: as many as can be told apart.
-INFUSIONS: Final = tuple("123456789")
+INFUSIONS: Final = tuple(str(each) for each in range(1, 10))
 
 
 class Stage(StrEnum):
