@@ -190,6 +190,19 @@ async def test_a_token_refused_with_401_is_replaced(clinic: Clinic, ehr: StrictE
     assert (await clinic.http.get(f"{ehr.base}/Patient/pat-1", headers=headers)).status_code == 200
 
 
+async def test_what_lasts_one_request_looks_nothing_up_while_its_token_lives(
+    clinic: Clinic, ehr: StrictEhr, clock: Clock
+) -> None:
+    arrived = await clinic.sign_in(ehr)
+    provider = SessionTokens(clinic.sessions, arrived.launch_id, await clinic.sessions.of(arrived.launch_id))
+    renewed = await clinic.sessions.renewed(arrived.launch_id, arrived.tokens.access_token)  # by another request
+    assert await provider.token() == arrived.tokens.access_token
+    assert await provider.renew() == renewed.tokens.access_token  # after a 401
+    assert await provider.token() == renewed.tokens.access_token
+    clock.move(hours=2)
+    assert await provider.token() not in {arrived.tokens.access_token, renewed.tokens.access_token}
+
+
 async def test_many_who_were_refused_at_once_cause_one_refresh(clinic: Clinic, ehr: StrictEhr) -> None:
     arrived = await clinic.sign_in(ehr)
     provider, everybody = SessionTokens(clinic.sessions, arrived.launch_id), asyncio.Barrier(20)

@@ -259,14 +259,15 @@ async def test_use_does_not_keep_a_session_for_ever(database: Database, vault: V
 async def test_a_session_is_opened_by_cookies_made_after_it_or_by_its_handle(database: Database, vault: Vault) -> None:
     store = LaunchSessions(database, vault)
     await store.put(session())
-    assert not await store.opens("launch-1", 5)  # not bound yet
+    assert await store.by_cookie("launch-1", 5) is None  # not bound yet
     await store.bind("launch-1", 2)
-    assert [await store.opens("launch-1", each) for each in (0, 1, 2, 3)] == [False, False, True, True]
-    assert not await store.has_handle("launch-1", digest("x"))
+    opened = [await store.by_cookie("launch-1", each) for each in (0, 1, 2, 3)]
+    assert opened == [None, None, session(), session()]
+    assert await store.by_handle("launch-1", digest("x")) is None
     await store.give_handle("launch-1", digest("x"))
-    assert await store.has_handle("launch-1", digest("x"))
-    assert not await store.has_handle("launch-1", digest("y"))
-    assert not await store.has_handle("launch-2", digest("x"))
+    assert await store.by_handle("launch-1", digest("x")) == session()
+    assert await store.by_handle("launch-1", digest("y")) is None
+    assert await store.by_handle("launch-2", digest("x")) is None
 
 
 # One at a time

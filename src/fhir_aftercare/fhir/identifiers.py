@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 from urllib.parse import quote
 
@@ -30,7 +30,7 @@ class Identifiers:
 
     def value(self, *key: str | int) -> str:
         """Give the uuid5 of a key's parts. As a JSON array no two keys read alike, whatever text a part holds."""
-        return str(uuid.uuid5(_namespace(self.base), json.dumps([str(part) for part in key])))
+        return _value(self.base, tuple(str(part) for part in key))
 
     def identifier(self, kind: Kind, *key: str | int) -> dict[str, str]:
         """Give a FHIR Identifier."""
@@ -43,6 +43,12 @@ class Identifiers:
     def tag(self, *key: str | int) -> dict[str, str]:
         """Give a ``meta.tag``: Provenance has no identifier in R4, so its decision is tagged."""
         return {"system": self.system("decision"), "code": self.value(*key)}
+
+
+# A page asks for the keys of a hundred forms to come, the same ones each time it is opened.
+@lru_cache(maxsize=4096)
+def _value(base: str, key: tuple[str, ...]) -> str:
+    return str(uuid.uuid5(_namespace(base), json.dumps(key)))
 
 
 @cache

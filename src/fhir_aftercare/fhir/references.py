@@ -10,8 +10,12 @@ if TYPE_CHECKING:
 Resource = dict[str, Any]
 
 
+def target_of(reference: Mapping[str, Any] | None) -> str:
+    """Give the ``Type/id`` a Reference points to, on whatever server; one that is not there points to nothing."""
+    given = str((reference or {}).get("reference", "")).partition("/_history/")[0]
+    return "/".join(given.rsplit("/", 2)[-2:])
+
+
 def refers_to(reference: Mapping[str, Any] | None, resource: Resource) -> bool:
     """Tell whether a Reference points to a resource; one that is not there points to nothing."""
-    target = f"{resource['resourceType']}/{resource['id']}"
-    given = str((reference or {}).get("reference", "")).partition("/_history/")[0]
-    return given == target or given.endswith(f"/{target}")
+    return target_of(reference) == f"{resource['resourceType']}/{resource['id']}"

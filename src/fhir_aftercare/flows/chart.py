@@ -7,7 +7,7 @@ shows it as such. What is read stays plain FHIR JSON; its meaning belongs to ``f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from fhir_aftercare.errors import FhirGone, FhirNotFound, NotFound, WrongSubject
@@ -16,7 +16,7 @@ from fhir_aftercare.fhir.identifiers import token_query
 from fhir_aftercare.fhir.references import refers_to
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from fhir_aftercare.care.clinic import Clinic
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fhir_aftercare.errors import AftercareError
 
 Resource = dict[str, Any]
+Known = TypeVar("Known")
 
 OPEN_TASKS = "draft,requested,received,accepted,ready,in-progress,on-hold"
 _PAGE = "_count=200"
@@ -35,26 +36,41 @@ _NAMED = frozenset({"patient", "encounter", _PERSON})
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """What one batch gave. ``included`` holds the resources by type; ``gaps`` the sections that could not be read."""
+    """What one batch gave. ``resources`` are by type; ``gaps`` names the sections that could not be read.
+
+    It never changes, so what is worked out from it is worked out once: see ``once``.
+    """
 
     patient: Resource
     encounter: Resource | None
     resources: Mapping[str, Sequence[Resource]]
     gaps: Mapping[str, AftercareError] = field(default_factory=dict)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, name: str, look: Callable[[Chart], Known]) -> Known:
+        """Give what ``look`` finds in the chart, found at the first asking; nobody may change it."""
+        if name not in self._known:
+            self._known[name] = look(self)
+        found: Known = self._known[name]
+        return found
 
     def of(self, type_: str) -> Sequence[Resource]:
         """Give the resources of one type that were read, each once."""
         return self.resources.get(type_, ())
 
-    def by_identifier(self) -> dict[tuple[str, str], Resource]:
+    def by_identifier(self) -> Mapping[tuple[str, str], Resource]:
         """Give the resources that carry an identifier, by (system, value)."""
-        return {
-            (identifier["system"], identifier["value"]): resource
-            for resources in self.resources.values()
-            for resource in resources
-            for identifier in _identifiers(resource)
-            if identifier.get("system") and identifier.get("value")
-        }
+        return self.once("by identifier", _by_identifier)
+
+
+def _by_identifier(chart: Chart) -> dict[tuple[str, str], Resource]:
+    return {
+        (identifier["system"], identifier["value"]): resource
+        for resources in chart.resources.values()
+        for resource in resources
+        for identifier in _identifiers(resource)
+        if identifier.get("system") and identifier.get("value")
+    }
 
 
 def _identifiers(resource: Resource) -> list[Resource]:

@@ -20,7 +20,7 @@ from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import AftercareError, WrongSubject
 from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.findings import read_administrations
-from fhir_aftercare.fhir.references import refers_to
+from fhir_aftercare.fhir.references import refers_to, target_of
 from fhir_aftercare.fhir.responses import read_score_points
 
 if TYPE_CHECKING:
@@ -123,12 +123,16 @@ def infusion_plan(chart: Chart, identifiers: Identifiers, episode: Episode) -> R
 
 def children(chart: Chart, plan: Resource) -> list[Resource]:
     """Give the Tasks and ServiceRequests that carry out a plan."""
-    return [
-        each
-        for type_ in ("Task", "ServiceRequest")
-        for each in chart.of(type_)
-        if any(refers_to(reference, plan) for reference in each.get("basedOn") or ())
-    ]
+    return [*chart.once("children", _by_plan).get(f"{plan['resourceType']}/{plan['id']}", ())]
+
+
+def _by_plan(chart: Chart) -> dict[str, list[Resource]]:
+    found: dict[str, list[Resource]] = {}
+    for type_ in ("Task", "ServiceRequest"):
+        for each in chart.of(type_):
+            for plan in {target_of(reference) for reference in each.get("basedOn") or ()}:
+                found.setdefault(plan, []).append(each)
+    return found
 
 
 def is_task(resource: Resource) -> bool:
@@ -246,7 +250,11 @@ def language_of(patient: Resource, asked: str | None, clinic: Clinic) -> str:
 
 def score_points(chart: Chart, clinic: Clinic) -> list[Point]:
     """Give the patient's PHQ-9 and GAD-7 totals, oldest first; those of days 1 and 3 are marked (clinical §2.3)."""
-    points = tag_recall(read_score_points(chart.of("Observation")), infusion_ends(chart), clinic.zone)
+    return [*chart.once(f"scores in {clinic.zone.key}", lambda chart: _scores(chart, clinic.zone))]
+
+
+def _scores(chart: Chart, zone: ZoneInfo) -> list[Point]:
+    points = tag_recall(read_score_points(chart.of("Observation")), infusion_ends(chart), zone)
     return sorted(points, key=lambda each: each.at)
 
 

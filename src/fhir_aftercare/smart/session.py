@@ -127,10 +127,15 @@ class Sessions:
 
         Also raises what the EHR's failing raises, if the token has run out and no new one could be had.
         """
-        session = await self._kept(launch_id)
+        return await self.living(await self._kept(launch_id))
+
+    async def living(self, session: LaunchSession) -> LaunchSession:
+        """Give a session that was read a moment ago, refreshed if its token does not live; raises as ``of`` does."""
         if session.tokens.lives(self._now(), REFRESH_AHEAD):
             return session
-        return await self._refreshed(launch_id, unless=lambda found: found.tokens.lives(self._now(), REFRESH_AHEAD))
+        return await self._refreshed(
+            session.launch_id, unless=lambda found: found.tokens.lives(self._now(), REFRESH_AHEAD)
+        )
 
     async def renewed(self, launch_id: str, refused: str) -> LaunchSession:
         """Give the session with another token than ``refused``, which was answered with 401. Raises as ``of`` does."""
@@ -203,17 +208,24 @@ class Sessions:
 
 
 class SessionTokens:
-    """Gives one launch's access tokens to a FHIR client: ``token`` ahead of a call, ``renew`` once after a 401."""
+    """Gives one launch's access tokens to a FHIR client: ``token`` ahead of a call, ``renew`` once after a 401.
 
-    def __init__(self, sessions: Sessions, launch_id: str) -> None:
-        self._sessions, self._launch_id = sessions, launch_id
+    With ``session``, read just now, nothing is looked up while its token lives: for what lasts one request.
+    """
+
+    def __init__(self, sessions: Sessions, launch_id: str, session: LaunchSession | None = None) -> None:
+        self._sessions, self._launch_id, self._session = sessions, launch_id, session
 
     async def token(self) -> str:
         """Give a token that lives. Raises as ``Sessions.of`` does."""
-        return given.note(self, (await self._sessions.of(self._launch_id)).tokens.access_token)
+        if self._session is None:
+            return given.note(self, (await self._sessions.of(self._launch_id)).tokens.access_token)
+        self._session = await self._sessions.living(self._session)
+        return given.note(self, self._session.tokens.access_token)
 
     async def renew(self) -> str:
         """Give another token than this task was given last. Raises as ``Sessions.renewed`` does."""
         refused = given.last(self) or await self.token()
         session = await self._sessions.renewed(self._launch_id, refused)
+        self._session = session if self._session is not None else None
         return given.note(self, session.tokens.access_token)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, delete, insert, or_, select, update
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
 
 from fhir_aftercare.smart.faults import SessionOver
 from fhir_aftercare.smart.session import digest
@@ -64,8 +64,10 @@ class Browsers:
         """Give the browser whose cookie has this value, None if nobody's has; earlier values open nothing any more."""
         if not cookie:
             return None
+        others = cookies.alias()
+        earlier = exists().where(others.c.browser == cookies.c.browser, others.c.generation < cookies.c.generation)
         query = (
-            select(table.c.id, table.c.clinic, cookies.c.generation)
+            select(table.c.id, table.c.clinic, cookies.c.generation, earlier.label("has_earlier"))
             .join(cookies, cookies.c.browser == table.c.id)
             .where(cookies.c.cookie == digest(cookie))
         )
@@ -73,9 +75,9 @@ class Browsers:
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 return None
-            if row.generation:
-                earlier = (cookies.c.browser == row.id, cookies.c.generation < row.generation)
-                await connection.execute(delete(cookies).where(*earlier))
+            if row.has_earlier:
+                gone = delete(cookies).where(cookies.c.browser == row.id, cookies.c.generation < row.generation)
+                await connection.execute(gone)
         return Browser(row.id, row.clinic, row.generation)
 
     async def launching(self, browser: Browser, clinic: str) -> None:

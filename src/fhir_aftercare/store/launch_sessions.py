@@ -36,7 +36,8 @@ _LONGEST_PAUSE: Final = 0.25
 
 
 class LaunchSessions:
-    """The rows of all clinics. Every method raises ``StoreUnavailable``; ``get`` raises ``VaultFault`` too.
+    """The rows of all clinics. Every method raises ``StoreUnavailable``; what gives a session raises
+    ``VaultFault`` too.
 
     ``lease`` is how long somebody may hold a session (``alone``) before others take it over.
     """
@@ -56,10 +57,7 @@ class LaunchSessions:
 
     async def get(self, launch_id: str) -> LaunchSession | None:
         """Give the session, None if there is none."""
-        async with self._database.begin() as connection:
-            found = await connection.execute(select(table.c.sealed).where(table.c.launch_id == launch_id))
-            sealed = found.scalar_one_or_none()
-        return LaunchSession.from_dict(self._vault.open(_place(launch_id), sealed)) if sealed is not None else None
+        return await self._session(launch_id)
 
     async def put(self, session: LaunchSession) -> None:
         """Keep the session in place of an earlier one of its launch. Keeping it again is no use of it."""
@@ -145,17 +143,23 @@ class LaunchSessions:
         """Let its browser's cookies of this generation and later ones open a session; until then none does."""
         await self._set(launch_id, generation=generation)
 
-    async def opens(self, launch_id: str, generation: int) -> bool:
-        """Tell whether a cookie of its browser with this generation opens the session."""
-        return bool(await self._ids(table.c.launch_id == launch_id, table.c.generation <= generation))
+    async def by_cookie(self, launch_id: str, generation: int) -> LaunchSession | None:
+        """Give the session if a cookie of its browser with this generation opens it."""
+        return await self._session(launch_id, table.c.generation <= generation)
 
     async def give_handle(self, launch_id: str, handle: str) -> None:
         """Keep the digest of what opens a session that was finished without a cookie."""
         await self._set(launch_id, handle=handle)
 
-    async def has_handle(self, launch_id: str, handle: str) -> bool:
-        """Tell whether this digest opens the session."""
-        return bool(await self._ids(table.c.launch_id == launch_id, table.c.handle == handle))
+    async def by_handle(self, launch_id: str, handle: str) -> LaunchSession | None:
+        """Give the session if this digest opens it."""
+        return await self._session(launch_id, table.c.handle == handle)
+
+    async def _session(self, launch_id: str, *where: ColumnElement[bool]) -> LaunchSession | None:
+        query = select(table.c.sealed).where(table.c.launch_id == launch_id, *where)
+        async with self._database.begin() as connection:
+            sealed = (await connection.execute(query)).scalar_one_or_none()
+        return LaunchSession.from_dict(self._vault.open(_place(launch_id), sealed)) if sealed is not None else None
 
     async def _set(self, launch_id: str, **values: Any) -> None:
         async with self._database.begin() as connection:

@@ -153,7 +153,7 @@ async def opened(
 
     def charts(session: LaunchSession) -> ClinicContext:
         own = clinics.of(session.clinic)
-        tokens = SessionTokens(sessions, session.launch_id)
+        tokens = SessionTokens(sessions, session.launch_id, session)
         client = FhirClient(own.fhir.base_url, fhir, token=tokens, on_call=on_call, known=known[session.clinic])
         return replace(own, fhir=client)
 

@@ -79,10 +79,8 @@ async def visit(request: Request, launch_id: str) -> Visit:
     browser = await door.browsers.of(cookie.readable(cookie.given(request)))
     if browser is not None and browser.clinic in door.pages:
         is_of(request, browser.clinic)
-    session = await door.kept.get(launch_id)
+    session = await door.kept.by_cookie(launch_id, browser.generation) if browser is not None else None
     if browser is None or session is None or not session.belongs_to(browser.id):
-        raise _over()
-    if not await door.kept.opens(launch_id, browser.generation):
         raise _over()
     pages = await _in_use(request, door, session)
     return Visit(door, session, pages, (FORM_FIELD, _form_token(browser, launch_id)), browser)
@@ -108,8 +106,8 @@ def _typed(form: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _by_handle(request: Request, door: Door, launch_id: str, handle: str) -> Visit:
-    session = await door.kept.get(launch_id)
-    if session is None or not await door.kept.has_handle(launch_id, digest(handle)):
+    session = await door.kept.by_handle(launch_id, digest(handle))
+    if session is None:
         raise _over()
     pages = await _in_use(request, door, session)
     check_origin(request, pages)

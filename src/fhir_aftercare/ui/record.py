@@ -122,6 +122,7 @@ def rows_of(view: VisitView, context: ClinicContext) -> list[Row]:
     """Give the rows of a visit's sheet."""
     start = view.anchor.start if view.anchor else None
     return record_rows.rows(
+        view.findings,
         view.chart.of("Observation"),
         context.identifiers.system("observation"),
         since=(start or view.as_of) - BEFORE,

@@ -138,6 +138,7 @@ class Row:
 
 
 def rows(
+    findings: Sequence[Finding],
     observations: Sequence[Resource],
     system: str,
     *,
@@ -148,13 +149,14 @@ def rows(
 ) -> list[Row]:
     """Give the rows since an instant, the oldest first, with what stands out.
 
-    ``system`` is that of the identifiers by which we know what we wrote; ``start`` is when the infusion started.
+    ``findings`` are what the Observations say. ``system`` is that of the identifiers by which we know what we wrote;
+    ``start`` is when the infusion started.
     """
     own = {f"Observation/{each['id']}": each for each in observations if has_identifier_of(each, system)}
     taken_back = [{**each, "status": "final"} for each in own.values() if each.get("status") == "entered-in-error"]
     minutes: dict[datetime, tuple[list[Value], list[Value]]] = {}
-    for place, findings in enumerate((read_findings(observations), read_findings(taken_back))):
-        for each in findings:
+    for place, found in enumerate((findings, read_findings(taken_back))):
+        for each in found:
             if utc(each.at) >= utc(since):
                 value = Value(each, each.source in own)
                 minutes.setdefault(minute_of(each.at), ([], []))[place].append(value)
