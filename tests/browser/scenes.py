@@ -146,6 +146,15 @@ async def escalated(world: World) -> Scene:
     return Scene(_id(patient), None, THURSDAY)
 
 
+async def claimed(world: World) -> Scene:
+    """The nurse has taken a review that an answer to item 9 had raised."""
+    patient = await _person(world, "Weber, Lena", "female", "1990-12-01", phone="+1 555 0123")
+    await _aftercare(world, patient)
+    await _phq9(world, patient, THURSDAY - 3 * HOUR, (2, 2, 2, 2, 2, 2, 2, 2, 2))
+    await _moves(world, patient, terms.CLINICAL_REVIEW, THURSDAY - MINUTE, "claim")
+    return Scene(_id(patient), None, THURSDAY)
+
+
 async def missed_call(world: World) -> Scene:
     """The patient was called twice and did not answer."""
     patient = await _person(world, "Adeyemi, Tola", "female", "1976-10-03", phone="+1 555 0142")
@@ -182,6 +191,11 @@ async def room(world: World) -> Scene:
     for each in (running, unconfirmed, ended, ready):
         await prepared(world, each)
     return replace(world.scenes["running"], now=START + 21 * MINUTE)
+
+
+async def closed(world: World) -> Scene:
+    """A day on which nobody is in the room."""
+    return replace(await prepared(world, nobody), now=START + 90 * DAY)
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

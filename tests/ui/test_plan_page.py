@@ -157,7 +157,9 @@ async def test_a_call_the_protocol_does_not_allow_is_told_at_its_field_and_nothi
     page = await here.open()
     refused = await here.press(page, "plan/sign", leaves="escort", call_until="23:00", call_phone="555 0101")
     assert refused.status_code == 422
-    assert '<a href="#call_until">The protocol does not allow the call at that time.</a>' in refused.text
+    told = '<a href="#call_until">The protocol allows the call from 17-Sep-2026 09:00 to 17-Sep-2026 18:00.</a>'
+    assert refused.text.count(told) == 1
+    assert "0 items" not in refused.text
     assert "<title>Error: " in refused.text
     assert 'value="555 0101"' in refused.text
     assert await here.plans() == ["draft"]

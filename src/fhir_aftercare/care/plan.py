@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from fhir_aftercare.care.timing import Window, in_staff_hours, local, require_aware, same_local_day, utc
+from fhir_aftercare.care.wording import short_text
 from fhir_aftercare.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -132,7 +133,8 @@ class CallWish:
             if not utc(first) <= utc(chosen) <= utc(last)
         ]
         if wrong:
-            raise InvalidInput("The protocol does not allow the call at that time.", where=wrong)
+            ends = " to ".join(short_text(each, hours.zone) for each in (first, last))
+            raise InvalidInput(f"The protocol allows the call from {ends}.", where=wrong)
         if utc(opens) >= utc(due):
             raise InvalidInput("The time for the call ends before it begins.", where="call.due")
         if not hours.open_time(opens, due):

@@ -146,7 +146,7 @@ class Desk:
         lacking = asked.lacking(action, self.found.session.tokens.granted)
         if not lacking or self.found.pages.write_as == "backend":
             return None
-        return f"Read only. The EHR did not grant this app: {', '.join(lacking)}."
+        return f"The EHR did not grant this app: {', '.join(lacking)}."
 
     def writer(self, action: Action) -> ClinicContext:
         """Give the clinic with the one token that an action reads and writes with (design §9.8).

@@ -181,7 +181,8 @@ def _page(
         **{f"{name}_offered": value for name, value in offered.items()},
         **desk.form,
     }
-    told = [*faults, *(_faults(found.fault) if isinstance(found.fault, InvalidInput) else ())]
+    # What the review finds wrong, signing finds too.
+    told = list(dict.fromkeys([*faults, *(_faults(found.fault) if isinstance(found.fault, InvalidInput) else ())]))
     panel = found.decision.panel if found.decision else visit_.panel
     return desk.at(found.visit.encounter).page(
         "plan.html",
