@@ -23,6 +23,7 @@ it with ``HAPI_STORAGE_REUSECACHEDSEARCHRESULTSFORMILLIS=60000 make hapi``).
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fhir_aftercare.ehr.client import FhirClient
+
+
+# A shell has what it starts in the background ignore SIGINT, and all that we start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

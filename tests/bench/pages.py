@@ -23,6 +23,8 @@ import structlog
 
 from bench.ways import timed
 from browser import scenes
+from fhir_aftercare.flows.install_protocol import install_protocol
+from fhir_aftercare.protocol_files import read_protocol_files
 from servers import Server
 from ui.house import base_of, house_of
 from world import make_world
@@ -100,7 +102,11 @@ async def in_turn(house: House, road: Road, prepare: Prepare, view: str) -> Row:
 
 
 async def rows(server: Server, folder: Path) -> list[Row]:
-    """Give the lines of a table: what, ratio (median of pairs, p25, p75), aim."""
+    """Give the lines of a table: what, ratio (median of pairs, p25, p75), aim.
+
+    The protocol is installed before, as the README says: without its search parameter a worklist walks all open Tasks.
+    """
+    await install_protocol(server.client(), read_protocol_files(None))
     async with house_of(server, folder, world=await make_world(server)) as house:
         road = Road(server)
         house.wire._forward = road.forward  # type: ignore[method-assign]

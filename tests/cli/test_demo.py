@@ -75,8 +75,12 @@ def test_it_keeps_serving_what_it_wrote() -> None:
         assert len(wait_for(f"{url}/CarePlan")["entry"]) == 2
     finally:
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
-        process.communicate()
+        try:
+            process.communicate(timeout=15)
+        finally:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0
 
 
 def wait_for(url: str) -> dict[str, Any]:
