@@ -219,6 +219,14 @@ def test_10_6_driving_is_released_when_the_vectors_say(zone: str, end: str, rele
     assert made(given, "no-driving").resource["occurrencePeriod"] == {"start": end, "end": release}
 
 
+def test_both_hours_of_the_night_the_clocks_go_back_have_their_own_ends() -> None:
+    first, second = (local(instant(f"2026-11-01T01:30:00-0{offset}:00"), NEW_YORK) for offset in (4, 5))
+    assert first == second  # so Python says of two instants in one zone
+    for end, over in ((first, "2026-11-02T00:30:00-05:00"), (second, "2026-11-02T01:30:00-05:00")):
+        restriction = made(facts(end, zones=(NEW_YORK,)), "no-alcohol-sedatives-decisions").resource
+        assert restriction["occurrencePeriod"]["end"] == over
+
+
 ends = st.integers(0, 365 * 24 * 60).map(lambda minutes: local(utc(START) + timedelta(minutes=minutes), NEW_YORK))
 ZONES = [NEW_YORK, LOS_ANGELES, PHOENIX, ZoneInfo("Europe/Berlin"), ZoneInfo("Australia/Lord_Howe")]
 

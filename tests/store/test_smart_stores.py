@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from fhir_aftercare.store.browsers import Browser, Browsers
 from fhir_aftercare.store.database import Database
 from fhir_aftercare.store.launch_sessions import LaunchSessions
 from fhir_aftercare.store.launches import SqlLaunchStore
+from fhir_aftercare.store.visitors import Visitor, Visitors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -256,18 +258,77 @@ async def test_use_does_not_keep_a_session_for_ever(database: Database, vault: V
     assert not await store.used("launch-1", idle=IDLE, longest=LONGEST)
 
 
-async def test_a_session_is_opened_by_cookies_made_after_it_or_by_its_handle(database: Database, vault: Vault) -> None:
+async def test_a_session_without_a_cookie_is_opened_by_its_handle(database: Database, vault: Vault) -> None:
     store = LaunchSessions(database, vault)
     await store.put(session())
-    assert await store.by_cookie("launch-1", 5) is None  # not bound yet
-    await store.bind("launch-1", 2)
-    opened = [await store.by_cookie("launch-1", each) for each in (0, 1, 2, 3)]
-    assert opened == [None, None, session(), session()]
     assert await store.by_handle("launch-1", digest("x")) is None
     await store.give_handle("launch-1", digest("x"))
     assert await store.by_handle("launch-1", digest("x")) == session()
     assert await store.by_handle("launch-1", digest("y")) is None
     assert await store.by_handle("launch-2", digest("x")) is None
+
+
+# Who asks for a launch
+
+
+@dataclass
+class Desk:
+    """A browser that launched twice, and the launch it began with its second cookie."""
+
+    visitors: Visitors
+    kept: LaunchSessions
+    browser: Browser
+    cookies: list[str]
+
+    async def at(self, cookie: str | None, launch_id: str = "launch-1") -> Visitor:
+        return await self.visitors.at(launch_id, cookie, idle={"harbor": IDLE}.__getitem__, longest=LONGEST)
+
+
+@pytest.fixture
+async def desk(database: Database, vault: Vault, clock: Clock) -> Desk:
+    browsers, kept = Browsers(database, now=clock), LaunchSessions(database, vault, now=clock)
+    cookies = [await browsers.begin("harbor")]
+    browser = await browsers.of(cookies[0])
+    assert browser is not None
+    await kept.put(session(session=browser.digest))
+    cookies += [(await browsers.renamed(browser))[0] for _ in range(2)]
+    return Desk(Visitors(database, vault, now=clock), kept, browser, cookies)
+
+
+async def test_a_launch_is_opened_by_cookies_made_after_it(desk: Desk) -> None:
+    assert (await desk.at(desk.cookies[0])).session is None  # not bound yet
+    await desk.kept.bind("launch-1", 1)
+    before, first, second = [await desk.at(each) for each in desk.cookies]
+    assert before == Visitor(desk.browser)
+    assert first == Visitor(replace(desk.browser, generation=1), session(session=desk.browser.digest), in_use=True)
+    assert (second.session, second.in_use) == (first.session, True)
+    assert await desk.at(desk.cookies[1]) == Visitor()  # what came before the newest that has come back
+    assert (await desk.at(desk.cookies[2], "launch-2")).session is None
+
+
+async def test_nobody_elses_cookie_opens_a_launch_or_keeps_it_in_use(
+    desk: Desk, database: Database, clock: Clock
+) -> None:
+    await desk.kept.bind("launch-1", 0)
+    strange = await Browsers(database, now=clock).begin("harbor")
+    clock.move(minutes=14)
+    for value in (strange, None, "", "x"):
+        found = await desk.at(value)
+        assert (found.session, found.in_use) == (None, False)
+    clock.move(minutes=1)
+    assert await desk.kept.idle("harbor", idle=IDLE, longest=LONGEST) == ["launch-1"]
+
+
+async def test_a_visit_is_a_use_and_what_was_idle_is_not_revived(desk: Desk, clock: Clock) -> None:
+    await desk.kept.bind("launch-1", 0)
+    clock.move(minutes=14)
+    assert (await desk.at(desk.cookies[0])).in_use
+    clock.move(minutes=14)
+    assert (await desk.at(desk.cookies[0])).in_use
+    clock.move(minutes=15)
+    over = await desk.at(desk.cookies[0])
+    assert (over.session is not None, over.in_use) == (True, False)
+    assert not (await desk.at(desk.cookies[0])).in_use
 
 
 # One at a time

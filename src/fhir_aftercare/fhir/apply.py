@@ -8,11 +8,12 @@ server is not looked at here; what a resource looks like is ``activities``'.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fhir_aftercare.care import wording
 from fhir_aftercare.care.plan import made_possible
-from fhir_aftercare.care.timing import Window, in_staff_hours, latest, local
+from fhir_aftercare.care.timing import Window, in_staff_hours, latest, local, utc
 from fhir_aftercare.errors import OutOfRange, ProtocolFault
 from fhir_aftercare.fhir import tasks, terms
 from fhir_aftercare.fhir.activities import Due, escort_inputs, form_task, from_activity, restriction, staff_task
@@ -61,10 +62,6 @@ class Applying:
     based_on: str
     anchors: Mapping[str, Anchor]
     _values: dict[str, Value] = field(init=False, repr=False)
-    # Actions of one rhythm have the same dates: a course asks three forms at each of its 35 times.
-    _dates: dict[tuple[tuple[Related, ...], Repeat | None], tuple[Window, ...]] = field(
-        init=False, repr=False, default_factory=dict
-    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_values", self.facts.parameters())
@@ -105,12 +102,7 @@ class Applying:
 
         Raises ``ProtocolFault`` if there is none, or if it hangs on an end that is not there.
         """
-        rhythm = (action.related, action.repeat)
-        found = self._dates.get(rhythm)
-        if found is None:
-            count = action.repeat.count if action.repeat else 1
-            found = tuple(self._window(action, self.anchors, number) for number in range(count))
-            self._dates[rhythm] = found
+        found = self._dates(action, self.anchors, action.repeat)
         if not action.staff_hours:
             return found
         hours = self.facts.clinic.call_hours
@@ -149,42 +141,30 @@ class Applying:
             return
         # Before the patient leaves there may be no end yet: any instant proves that the rest can be evaluated.
         anchors = {name: _ended(anchor) for name, anchor in self.anchors.items()}
-        window = self._window(action, anchors, 0)
+        (window,) = self._dates(action, anchors, None)
         if isinstance(definition, Activity):
             self._words(action, definition, window)
 
-    def _window(self, action: Action, anchors: Mapping[str, Anchor], occurrence: int) -> Window:
+    def _dates(self, action: Action, anchors: Mapping[str, Anchor], repeat: Repeat | None) -> tuple[Window, ...]:
         if not action.related:
             raise self.fault("The action has no time.", action)
+        starts = tuple(
+            (related, self._start(action, related, anchors.get(related.anchor))) for related in action.related
+        )
         zones = self.facts.zones if _is_restriction(action) else self.facts.zones[:1]
         try:
-            parts = [
-                self._part(action, related, anchors.get(related.anchor), zone, occurrence)
-                for related in action.related
-                for zone in zones
-            ]
+            return _dates(starts, repeat, zones, self.facts.zone)
         except OutOfRange as fault:
             raise self.fault(fault.message, action) from fault
-        return _in_zone(latest(parts), self.facts.zone)
 
-    def _part(self, action: Action, related: Related, anchor: Anchor | None, zone: ZoneInfo, occurrence: int) -> Window:
+    def _start(self, action: Action, related: Related, anchor: Anchor | None) -> datetime:
         if anchor is None:
             raise self.fault(f"{related.anchor} is no anchor.", action)
         start = anchor.end if related.relationship == "after-end" else anchor.start
         if start is None:
             raise self.fault("The action hangs on the infusion's end, which is not recorded.", action)
-        later = action.repeat.period * occurrence if action.repeat else 0
-
-        def at(offset: Offset) -> datetime:
-            shifted = offset.plus(later, action.repeat.unit) if action.repeat and later else offset
-            return shifted.after(start, zone)
-
-        return Window(
-            opens=at(related.low) if related.low else None,
-            target=at(related.target),
-            due=at(related.high) if related.high else None,
-            expires=at(related.expiry) if related.expiry else None,
-        )
+        # To Python both hours of the night on which the clocks go back are equal in their zone: as a key they must not.
+        return utc(start)
 
     def _words(self, action: Action, activity: Activity, window: Window) -> dict[str, str]:
         """Give the elements whose text depends on the facts, each in the language of who reads it.
@@ -309,6 +289,37 @@ def _about(facts: Facts, concerns: str | None, windows: Mapping[str, Window]) ->
     if concerns is None or concerns not in windows:
         return None
     return facts.identifiers.full_url("activity", *facts.episode.key, concerns)
+
+
+# A course asks three forms at each of its 35 times, and a page that is opened again the same ones.
+@lru_cache(maxsize=1024)
+def _dates(
+    starts: tuple[tuple[Related, datetime], ...], repeat: Repeat | None, zones: tuple[ZoneInfo, ...], shown: ZoneInfo
+) -> tuple[Window, ...]:
+    """Give the window of each occurrence, in the zone ``shown``: of several relations and zones the latest.
+
+    Raises ``OutOfRange``.
+    """
+    return tuple(
+        _in_zone(
+            latest([_part(related, start, zone, repeat, number) for related, start in starts for zone in zones]), shown
+        )
+        for number in range(repeat.count if repeat else 1)
+    )
+
+
+def _part(related: Related, start: datetime, zone: ZoneInfo, repeat: Repeat | None, occurrence: int) -> Window:
+    later = repeat.period * occurrence if repeat else 0
+
+    def at(offset: Offset) -> datetime:
+        return (offset.plus(later, repeat.unit) if repeat and later else offset).after(start, zone)
+
+    return Window(
+        opens=at(related.low) if related.low else None,
+        target=at(related.target),
+        due=at(related.high) if related.high else None,
+        expires=at(related.expiry) if related.expiry else None,
+    )
 
 
 def _is_restriction(action: Action) -> bool:

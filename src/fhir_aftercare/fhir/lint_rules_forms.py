@@ -52,10 +52,10 @@ def forms(sheet: Sheet) -> Iterator[Finding]:
 
 def instrument_of(form: Form) -> _Scored | None:
     """Give the instrument a form is: by its address, or by the codes of its items (a clinic may have its own copy)."""
-    codes = {code for _, item in items_of(form.resource) for code in _codes(item)}
     by_url = next((each for each in _SCORED if each.url == form.url), None)
     if by_url is not None:
         return by_url
+    codes = {code for _, item in items_of(form.resource) for code in _codes(item)}
 
     def common(scored: _Scored) -> int:
         return len(codes & {(code.system, code.code) for code in scored.items})

@@ -18,7 +18,6 @@ from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.care.timing import require_aware, zone_of
 from fhir_aftercare.errors import InvalidInput, NotAnInfusion, NotReady, ProtocolFault
 from fhir_aftercare.fhir.apply import Facts
-from fhir_aftercare.fhir.findings import read_findings
 from fhir_aftercare.flows.activate_plan import Activation, Case, activate
 from fhir_aftercare.flows.begin_plan import has_baselines
 from fhir_aftercare.flows.chart import (
@@ -42,6 +41,7 @@ from fhir_aftercare.flows.situation import (
     find_anchor,
     find_course,
     find_episode,
+    findings,
     infusion_plan,
     is_infusion_encounter,
     language_of,
@@ -238,7 +238,7 @@ def _look(context: ClinicContext, request: DischargeRequest, chart: Chart) -> Ca
     plan = infusion_plan(chart, context.identifiers, episode)
     escort = escort_state(escort_task(chart, plan), request.escort)
     panel = judge(
-        read_findings(chart.of("Observation")),
+        findings(chart),
         start=anchor.start,
         end=anchor.end if anchor.known else None,
         left_at=request.left_at,

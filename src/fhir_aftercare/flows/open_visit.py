@@ -16,7 +16,6 @@ from fhir_aftercare.care.readiness import Criterion, State
 from fhir_aftercare.care.readiness_rules import judge
 from fhir_aftercare.fhir import careplan
 from fhir_aftercare.fhir.drug_record import dose_of, route_of
-from fhir_aftercare.fhir.findings import read_findings
 from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.chart import (
     Section,
@@ -36,6 +35,7 @@ from fhir_aftercare.flows.situation import (
     escort_task,
     find_anchor,
     find_episode,
+    findings,
     infusion_plan,
     of_episode,
 )
@@ -204,9 +204,9 @@ def sections(context: ClinicContext, patient: str, encounter: str | None) -> lis
 def look(context: ClinicContext, chart: Chart) -> VisitView:
     """Say what a chart tells of the visit. Pure."""
     now, clinic = context.clock(), context.clinic
-    findings = tuple(read_findings(chart.of("Observation")))
+    found = findings(chart)
     if chart.encounter is None:
-        return VisitView(chart, Stage.NO_VISIT, None, (), None, findings, None, None, None, now, None)
+        return VisitView(chart, Stage.NO_VISIT, None, (), None, found, None, None, None, now, None)
     everything = administrations(chart, clinic)
     episode = find_episode(chart, clinic, context.identifiers, None, None)
     given = tuple(of_episode(everything, episode.number, clinic))
@@ -217,7 +217,7 @@ def look(context: ClinicContext, chart: Chart) -> VisitView:
     if anchor is not None:
         told = escort_state(escort, None)
         panel = judge(
-            findings,
+            found,
             start=anchor.start,
             end=anchor.end if anchor.known else None,
             left_at=now,
@@ -227,7 +227,7 @@ def look(context: ClinicContext, chart: Chart) -> VisitView:
         )
     stage = _stage(everything, given, plan)
     age = age_at(chart.patient, now)
-    return VisitView(chart, stage, episode, given, anchor, findings, panel, plan, escort, now, age)
+    return VisitView(chart, stage, episode, given, anchor, found, panel, plan, escort, now, age)
 
 
 def _stage(everything: Sequence[Administration], given: Sequence[Administration], plan: Resource | None) -> Stage:

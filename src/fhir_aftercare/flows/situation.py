@@ -19,7 +19,7 @@ from fhir_aftercare.care.timing import utc, zone_of
 from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import AftercareError, WrongSubject
 from fhir_aftercare.fhir import careplan, tasks, terms
-from fhir_aftercare.fhir.findings import read_administrations
+from fhir_aftercare.fhir.findings import read_administrations, read_findings
 from fhir_aftercare.fhir.references import refers_to, target_of
 from fhir_aftercare.fhir.responses import read_score_points
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fhir_aftercare.care.clinic import Clinic
     from fhir_aftercare.care.outcome import Point
     from fhir_aftercare.care.plan import EscortState
+    from fhir_aftercare.care.readiness import Finding
     from fhir_aftercare.fhir.findings import Administration
     from fhir_aftercare.fhir.identifiers import Identifiers
     from fhir_aftercare.flows.chart import Chart
@@ -65,6 +66,11 @@ def administrations(chart: Chart, clinic: Clinic) -> list[Administration]:
     """Give the ketamine administrations of the chart's encounter, oldest first."""
     known = [*drug_records(chart), *chart.of("Medication")]
     return sorted(read_administrations(known, clinic), key=lambda each: each.start)
+
+
+def findings(chart: Chart) -> tuple[Finding, ...]:
+    """Give what the chart's Observations say, oldest first."""
+    return chart.once("findings", lambda chart: tuple(read_findings(chart.of("Observation"))))
 
 
 def drug_records(chart: Chart) -> list[Resource]:

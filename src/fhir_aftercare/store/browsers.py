@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 
 from fhir_aftercare.smart.faults import SessionOver
 from fhir_aftercare.smart.session import digest
@@ -21,11 +21,24 @@ from fhir_aftercare.store.schema import browsers as table
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from fhir_aftercare.store.database import Database
 
 # Longer than a session lasts, and than a launch may take.
 _UNSEEN: Final = timedelta(hours=24)
 _UNFINISHED: Final = timedelta(minutes=30)
+
+
+_others = cookies.alias()
+_earlier = exists().where(_others.c.browser == cookies.c.browser, _others.c.generation < cookies.c.generation)
+# The browser whose cookie has a ``value``, as a digest: for ``browser_in``.
+KNOWN_BY: Final = (
+    select(table.c.id, table.c.clinic, cookies.c.generation, _earlier.label("has_earlier"))
+    .join(cookies, cookies.c.browser == table.c.id)
+    .where(cookies.c.cookie == bindparam("value"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +77,9 @@ class Browsers:
         """Give the browser whose cookie has this value, None if nobody's has; earlier values open nothing any more."""
         if not cookie:
             return None
-        others = cookies.alias()
-        earlier = exists().where(others.c.browser == cookies.c.browser, others.c.generation < cookies.c.generation)
-        query = (
-            select(table.c.id, table.c.clinic, cookies.c.generation, earlier.label("has_earlier"))
-            .join(cookies, cookies.c.browser == table.c.id)
-            .where(cookies.c.cookie == digest(cookie))
-        )
         async with self._database.begin() as connection:
-            row = (await connection.execute(query)).one_or_none()
-            if row is None:
-                return None
-            if row.has_earlier:
-                gone = delete(cookies).where(cookies.c.browser == row.id, cookies.c.generation < row.generation)
-                await connection.execute(gone)
-        return Browser(row.id, row.clinic, row.generation)
+            row = (await connection.execute(KNOWN_BY, {"value": digest(cookie)})).one_or_none()
+            return await browser_in(row, connection) if row is not None else None
 
     async def launching(self, browser: Browser, clinic: str) -> None:
         """Note that a browser launches a clinic's EHR."""
@@ -112,6 +113,14 @@ class Browsers:
         async with self._database.begin() as connection:
             gone = delete(table).where(or_(table.c.seen_at < self._now() - _UNSEEN, never))
             return int((await connection.execute(gone)).rowcount)
+
+
+async def browser_in(row: Row[Any], connection: AsyncConnection) -> Browser:
+    """Give the browser of a row that was found; the values its cookie had before are forgotten."""
+    if row.has_earlier:
+        earlier = (cookies.c.browser == row.id, cookies.c.generation < row.generation)
+        await connection.execute(delete(cookies).where(*earlier))
+    return Browser(row.id, row.clinic, row.generation)
 
 
 def _cookie(value: str, browser: str, generation: int) -> dict[str, Any]:

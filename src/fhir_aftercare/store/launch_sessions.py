@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import bindparam, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fhir_aftercare.errors import StoreUnavailable
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from sqlalchemy import ColumnElement, Executable, Table
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from fhir_aftercare.smart.vault import Vault
     from fhir_aftercare.store.database import Database
@@ -33,6 +34,16 @@ if TYPE_CHECKING:
 LEASE: Final = timedelta(seconds=30)
 _FIRST_LOOK: Final = 0.02
 _LONGEST_PAUSE: Final = 0.25
+# One statement, so that of two requests neither revives what the other found idle.
+_USE: Final = (
+    update(table)
+    .where(
+        table.c.launch_id == bindparam("launch"),
+        table.c.seen_at > bindparam("idle_since"),
+        table.c.began_at > bindparam("too_long_ago"),
+    )
+    .values(seen_at=bindparam("now"))
+)
 
 
 class LaunchSessions:
@@ -108,14 +119,8 @@ class LaunchSessions:
 
     async def used(self, launch_id: str, *, idle: timedelta, longest: timedelta) -> bool:
         """Note that a session is used now; False if it is over: unused for ``idle``, or ``longest`` after sign-in."""
-        now = self._now()
-        alive = (table.c.seen_at > now - idle, table.c.began_at > now - longest)
         async with self._database.begin() as connection:
-            # One statement, so that of two requests neither revives what the other found idle.
-            changed = await connection.execute(
-                update(table).where(table.c.launch_id == launch_id, *alive).values(seen_at=now)
-            )
-        return changed.rowcount == 1
+            return await noted(connection, launch_id, self._now(), idle=idle, longest=longest)
 
     async def idle(self, clinic: str, *, idle: timedelta, longest: timedelta) -> Sequence[str]:
         """Give the launch ids of a clinic's sessions that are over: unused for so long, or signed in so long ago."""
@@ -143,10 +148,6 @@ class LaunchSessions:
         """Let its browser's cookies of this generation and later ones open a session; until then none does."""
         await self._set(launch_id, generation=generation)
 
-    async def by_cookie(self, launch_id: str, generation: int) -> LaunchSession | None:
-        """Give the session if a cookie of its browser with this generation opens it."""
-        return await self._session(launch_id, table.c.generation <= generation)
-
     async def give_handle(self, launch_id: str, handle: str) -> None:
         """Keep the digest of what opens a session that was finished without a cookie."""
         await self._set(launch_id, handle=handle)
@@ -159,7 +160,7 @@ class LaunchSessions:
         query = select(table.c.sealed).where(table.c.launch_id == launch_id, *where)
         async with self._database.begin() as connection:
             sealed = (await connection.execute(query)).scalar_one_or_none()
-        return LaunchSession.from_dict(self._vault.open(_place(launch_id), sealed)) if sealed is not None else None
+        return unsealed(self._vault, launch_id, sealed) if sealed is not None else None
 
     async def _set(self, launch_id: str, **values: Any) -> None:
         async with self._database.begin() as connection:
@@ -193,6 +194,19 @@ class LaunchSessions:
         if self._database.dialect == "postgresql":
             return postgresql.insert(into).values(**whole).on_conflict_do_update(**keys)
         return sqlite.insert(into).values(**whole).on_conflict_do_update(**keys)
+
+
+async def noted(
+    connection: AsyncConnection, launch_id: str, now: datetime, *, idle: timedelta, longest: timedelta
+) -> bool:
+    """Note that a session is used, as ``LaunchSessions.used`` does, and tell whether it was not over."""
+    given = {"launch": launch_id, "now": now, "idle_since": now - idle, "too_long_ago": now - longest}
+    return int((await connection.execute(_USE, given)).rowcount) == 1
+
+
+def unsealed(vault: Vault, launch_id: str, sealed: str) -> LaunchSession:
+    """Give the session that a row holds. Raises ``VaultFault``."""
+    return LaunchSession.from_dict(vault.open(_place(launch_id), sealed))
 
 
 def _place(launch_id: str) -> str:

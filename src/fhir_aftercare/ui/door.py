@@ -25,6 +25,7 @@ from fhir_aftercare.smart.tokens import TokenEndpoint
 from fhir_aftercare.store.browsers import Browsers
 from fhir_aftercare.store.launch_sessions import LaunchSessions
 from fhir_aftercare.store.launches import SqlLaunchStore
+from fhir_aftercare.store.visitors import Visitors
 from fhir_aftercare.ui.styles import Styles
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Door:
     sessions: Sessions
     kept: LaunchSessions
     browsers: Browsers
+    visitors: Visitors
     styles: Styles
     charts: Callable[[LaunchSession], ClinicContext]
     own: Callable[[LaunchSession], ClinicContext]
@@ -167,6 +169,7 @@ async def opened(
         sessions=sessions,
         kept=kept,
         browsers=Browsers(database, now=now),
+        visitors=Visitors(database, vault, now=now),
         styles=Styles(smart, now),
         charts=charts,
         own=lambda session: clinics.of(session.clinic),

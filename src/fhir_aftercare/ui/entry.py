@@ -10,6 +10,8 @@ import base64
 import hashlib
 import hmac
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -76,13 +78,15 @@ def clinic_of(request: Request) -> str | None:
 async def visit(request: Request, launch_id: str) -> Visit:
     """Give the launch to the browser it belongs to. Raises ``SessionOver`` to everybody else, and when it was idle."""
     door = door_of(request)
-    browser = await door.browsers.of(cookie.readable(cookie.given(request)))
+    found = await door.visitors.at(
+        launch_id, cookie.readable(cookie.given(request)), idle=partial(_idle, door), longest=LONGEST
+    )
+    browser, session = found.browser, found.session
     if browser is not None and browser.clinic in door.pages:
         is_of(request, browser.clinic)
-    session = await door.kept.by_cookie(launch_id, browser.generation) if browser is not None else None
     if browser is None or session is None or not session.belongs_to(browser.id):
         raise _over()
-    pages = await _in_use(request, door, session)
+    pages = await _in_use(request, door, session, noted=found.in_use)
     return Visit(door, session, pages, (FORM_FIELD, _form_token(browser, launch_id)), browser)
 
 
@@ -109,18 +113,25 @@ async def _by_handle(request: Request, door: Door, launch_id: str, handle: str) 
     session = await door.kept.by_handle(launch_id, digest(handle))
     if session is None:
         raise _over()
-    pages = await _in_use(request, door, session)
+    noted = await door.kept.used(launch_id, idle=_idle(door, session.clinic), longest=LONGEST)
+    pages = await _in_use(request, door, session, noted=noted)
     check_origin(request, pages)
     return Visit(door, session, pages, (HANDLE, handle))
 
 
-async def _in_use(request: Request, door: Door, session: LaunchSession) -> ClinicPages:
-    """Give the clinic's pages and note the use. Ends a session that was idle; raises ``SessionOver`` then."""
+def _idle(door: Door, clinic: str) -> timedelta:
+    """Give how long a launch of a clinic may be unused; of a clinic that is gone none may be seen."""
+    pages = door.pages.get(clinic)
+    return pages.idle if pages is not None else timedelta(0)
+
+
+async def _in_use(request: Request, door: Door, session: LaunchSession, *, noted: bool) -> ClinicPages:
+    """Give the clinic's pages if the use could be noted. Else the session is over: ends it, raises ``SessionOver``."""
     pages = door.pages.get(session.clinic)
     if pages is None:
         raise _over()
     is_of(request, pages.id)
-    if not await door.kept.used(session.launch_id, idle=pages.idle, longest=LONGEST):
+    if not noted:
         await door.sign_out(session.launch_id, session.clinic, why="idle")
         minutes = round(pages.idle.total_seconds() / 60)
         raise SessionOver(f"You were signed out: the page was not used for {minutes} minutes, or for too long.")
