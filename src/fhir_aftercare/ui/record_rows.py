@@ -52,6 +52,8 @@ COLUMNS: Final[Mapping[Measure, str]] = {
     Measure.MOAA_S: "Sedation",
     Measure.NAUSEA: "Nausea",
 }
+# Where a measure stands when a row is read from left to right.
+_PLACES: Final = {measure: place for place, measure in enumerate(dict.fromkeys((*COLUMNS, *Measure)))}
 NAMES: Final[Mapping[Measure, str]] = {
     Measure.BLOOD_PRESSURE: "Blood pressure",
     Measure.MEAN_PRESSURE: "Mean pressure",
@@ -163,8 +165,8 @@ def rows(
     made = [
         Row(
             _earliest(values or back),
-            tuple(sorted(values, key=lambda each: (not each.ours, _place(each.finding.measure)))),
-            tuple(sorted(back, key=lambda each: _place(each.finding.measure))),
+            tuple(sorted(values, key=lambda each: (not each.ours, _PLACES[each.finding.measure]))),
+            tuple(sorted(back, key=lambda each: _PLACES[each.finding.measure])),
             late=any(is_late_entry(own[str(each.finding.source)]) for each in values if each.ours),
         )
         for _, (values, back) in sorted(minutes.items())
@@ -182,12 +184,6 @@ def baseline(made: Iterable[Row], start: datetime | None) -> Check | None:
 def _flagged(row: Row, before: Check | None, policy: Policy, age: int | None, start: datetime | None) -> Row:
     found = flags(row.check, before, policy, age, start=start)
     return Row(row.at, row.values, row.back, row.late, tuple(found))
-
-
-def _place(measure: Measure) -> int:
-    """Give where a measure stands when a row is read from left to right."""
-    order = [*COLUMNS, *Measure]
-    return order.index(measure)
 
 
 def minute_of(at: datetime) -> datetime:
