@@ -193,11 +193,6 @@ async def room(world: World) -> Scene:
     return replace(world.scenes["running"], now=START + 21 * MINUTE)
 
 
-async def closed(world: World) -> Scene:
-    """A day on which nobody is in the room."""
-    return replace(await prepared(world, nobody), now=START + 90 * DAY)
-
-
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 

@@ -199,7 +199,7 @@ SCREENS = (
     Screen("worklist, a call", scenes.working_day, "worklist", "", opens_the_call),
     Screen("worklist, a call refused", scenes.working_day, "worklist", "Error: ", tries_again_never),
     Screen("board", scenes.room, "board", "Room board", opens_all),
-    Screen("board, empty", scenes.closed, "board", "Room board"),
+    Screen("board, empty", scenes.nobody, "board", "Room board"),
     Screen("board, not granted", scenes.nobody, "board", "Room board", withheld=_ACROSS),
     Screen("error", scenes.nobody, "/callback?state=x", "Error: "),
     Screen("no such page", scenes.nobody, "/app/l/short/", "Error: Not found", framed=False),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import structlog
 
+from browser import scenes
 from browser.chromium import chromium
 from browser.screens import SCREENS, Screen, Width, reached
 from browser.stage import stage_of
@@ -23,7 +24,7 @@ from fhir_aftercare.sandbox.store import create_store
 from servers import SANDBOX_URL, Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from browser.chromium import Browser
     from browser.stage import Stage
@@ -61,9 +62,9 @@ async def staged() -> AsyncIterator[tuple[Stage, Browser]]:
             store.close()
 
 
-async def take_all(stage: Stage, browser: Browser) -> None:
-    """Take every screen's pictures."""
-    for screen in SCREENS:
+async def take_all(stage: Stage, browser: Browser, screens: Iterable[Screen]) -> None:
+    """Take all pictures of some screens."""
+    for screen in screens:
         page = (await reached(browser, stage, screen)).page
         for width, scheme in LOOKS:
             await page.set_viewport_size({"width": width, "height": 900})
@@ -87,8 +88,10 @@ async def take_chosen(stage: Stage, browser: Browser) -> None:
 async def taken() -> None:
     """Take all pictures."""
     async with staged() as (stage, browser):
+        # What is empty is looked at before anybody is there.
+        await take_all(stage, browser, [each for each in SCREENS if each.scene is scenes.nobody])
         await take_chosen(stage, browser)
-        await take_all(stage, browser)
+        await take_all(stage, browser, [each for each in SCREENS if each.scene is not scenes.nobody])
 
 
 def main() -> None:

@@ -118,6 +118,21 @@ async def test_the_next_check_decides_the_order_and_who_has_ended_comes_after(ow
     assert "Ready to leave" in text
 
 
+async def test_an_infusion_whose_end_nobody_recorded_is_asked_for_its_end_and_for_no_check(own: House) -> None:
+    of_this_clinic(own)
+    patient, _ = await running(own, "Forgotten")
+    own.world.clock.move_to(START + timedelta(days=2))
+    browser, page = await opened(own, patient)
+    (chair,) = chairs(page)
+    assert "started 16-Sep-2026 13:00, no end is recorded" in chair
+    assert "Next check" not in chair
+    record = unescape(re.findall(r'href="([^"]*/record[^"]*)"[^>]*>Record:', page.text)[0])
+    shown = (await browser.get(record)).text
+    assert "no end is recorded: end the infusion, or correct it" in shown
+    assert "End the infusion" in shown
+    assert "Next check" not in shown
+
+
 async def test_who_has_left_is_out_of_the_way(own: House) -> None:
     of_this_clinic(own)
     patient, encounter = await _recorded(own, "Gone", usual(ready=True), LATER)

@@ -16,7 +16,7 @@ from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.open_visit import Stage
 from fhir_aftercare.ui import people
 from fhir_aftercare.ui.ready import NAMES, escort
-from fhir_aftercare.ui.record import record
+from fhir_aftercare.ui.record import is_forgotten, record
 from fhir_aftercare.ui.record_rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -127,6 +127,8 @@ def _chair(view: VisitView, room: Room, context: ClinicContext, zone: ZoneInfo) 
 def _since(view: VisitView, zone: ZoneInfo) -> str:
     if view.anchor is None:
         return "start not known"
+    if is_forgotten(view):
+        return f"started {wording.short_text(view.anchor.start, zone)}, no end is recorded"
     started, end = local(view.anchor.start, zone), view.anchor.end
     if end is not None and view.anchor.known and view.stage is not Stage.RUNNING:
         return f"{started:%H:%M} to {local(end, zone):%H:%M}, ended {_ago(end, view)}"

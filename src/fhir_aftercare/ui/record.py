@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 BEFORE: Final = timedelta(hours=12)
 # … and of what a monitor charts every minute, a page shows the last.
 MOST_ROWS: Final = 24
+# Nobody is given ketamine for so long: that it ended was not recorded.
+_LONGEST: Final = timedelta(hours=12)
 _WORDS: Final = {"urgent": "Urgent", "watch": "Watch"}
 _STATUS: Final = {
     InfusionStatus.IN_PROGRESS: "running",
@@ -176,10 +178,19 @@ def _facts(view: VisitView, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
         minutes = round((utc(latest.end) - utc(latest.start)).total_seconds() / 60)
         ended = wording.short_text(latest.end, zone, with_zone=True)
         yield "Ended", f"{ended}, {_STATUS[latest.status]} after {minutes} min"
+    elif is_forgotten(view):
+        yield "Ended", "no end is recorded: end the infusion, or correct it"
     elif latest.status is not InfusionStatus.IN_PROGRESS:
         yield "Ended", f"{_STATUS[latest.status]}, the time is not recorded"
     if len(view.given) > 1:
         yield "In this visit", f"{len(view.given)} records of the drug, the latest is shown"
+
+
+def is_forgotten(view: VisitView) -> bool:
+    """Tell whether the latest infusion runs in the record only: nobody is checked then, but its end is wanted."""
+    if not view.given or view.given[-1].status is not InfusionStatus.IN_PROGRESS:
+        return False
+    return utc(view.as_of) - utc(view.given[-1].start) > _LONGEST
 
 
 def infusion_number(view: VisitView) -> int | None:
@@ -218,7 +229,7 @@ def _is_before(plan: dict[str, Any], moment: datetime) -> bool:
 def _due(
     view: VisitView, made: Sequence[Row], context: ClinicContext, zone: ZoneInfo
 ) -> tuple[DueLine | None, DueLine | None]:
-    if not view.given or view.stage is Stage.LEFT:
+    if not view.given or view.stage is Stage.LEFT or is_forgotten(view):
         return None, None
     latest, policy = view.given[-1], context.clinic.policy
     running = latest.status is InfusionStatus.IN_PROGRESS
