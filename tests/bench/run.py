@@ -7,6 +7,7 @@ machine's mood touches both. Writes tests/bench/RESULTS.md and prints it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import platform
 import statistics
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
+import structlog
 
 from bench import auth, launch, pages, signals
 from bench.processes import HERE, answers, command, instant_server, rss, service
@@ -262,6 +264,7 @@ def report(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory(prefix="aftercare-bench-") as folder:
         given = os.environ.get("FHIR_BASE_URL_HAPI")
         if given:
