@@ -12,10 +12,10 @@ import statistics
 import sys
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI
 
+from bench.ways import answered, request_for
 from fhir_aftercare.api.app import Machinery, make_app
 from fhir_aftercare.api.clinics import PREFIX, Clinic
 from fhir_aftercare.api.scopes import PERMISSIONS, WAYS
@@ -25,9 +25,6 @@ from fhir_aftercare.observe import logs
 from fhir_aftercare.smart.bearer import BearerTokens, Trust
 from fhir_aftercare.smart.http import BoundedHttp
 from smart.bearer_issuer import AUDIENCE, ISSUER, KEYS, Issuer
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PAIRS = 2_000
 WARM = 200
@@ -57,24 +54,11 @@ def application(protection: Protection) -> FastAPI:
 
 async def once(app: FastAPI, headers: list[tuple[bytes, bytes]]) -> float:
     """Call the application as a server does, and give the seconds it took."""
-    scope: dict[str, Any] = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "http",
-        "path": "/v1/clinics/harbor/nothing", "raw_path": b"/v1/clinics/harbor/nothing", "query_string": b"",
-        "root_path": "", "headers": [(b"host", b"bench"), *headers], "client": None, "server": ("bench", 80),
-    }  # fmt: skip
-    statuses: list[int] = []
-
-    async def receive() -> Mapping[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Mapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            statuses.append(message["status"])
-
+    request = request_for("http://bench/v1/clinics/harbor/nothing", headers)
     began = time.perf_counter()
-    await app(scope, receive, send)  # type: ignore[arg-type]
+    status = await answered(app, request)
     took = time.perf_counter() - began
-    assert statuses == [200], statuses
+    assert status == 200, status
     return took
 
 

@@ -22,21 +22,17 @@ from urllib.parse import urljoin
 import httpx
 import structlog
 
-from bench.ways import timed
+from bench.ways import answered, request_for, timed
 from browser import scenes
 from fhir_aftercare.flows.install_protocol import install_protocol
 from fhir_aftercare.protocol_files import read_protocol_files
 from servers import Server
-from ui.house import base_of, house_of
+from ui.house import APP, base_of, house_of
 from world import make_world
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
-
-    from fastapi import FastAPI
-
     from browser.scenes import Prepare
-    from ui.house import Browser, House
+    from ui.house import House
 
 PAIRS = 40
 WARM = 5
@@ -75,34 +71,6 @@ async def again(http: httpx.AsyncClient, sent: list[httpx.Request]) -> None:
         answer.json()
 
 
-def scope_of(browser: Browser, address: str) -> dict[str, Any]:
-    """Give the request of a browser for an address as a server hands it on."""
-    request = browser.http.build_request("GET", address)
-    path, _, query = request.url.raw_path.partition(b"?")
-    host, cookie = request.url.host, f"__Host-aftercare={browser.cookie}"
-    return {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": "https",
-        "path": request.url.path, "raw_path": path, "query_string": query, "root_path": "",
-        "headers": [(b"host", host.encode()), (b"cookie", cookie.encode())],
-        "client": ("127.0.0.1", 1), "server": (host, 443),
-    }  # fmt: skip
-
-
-async def opened(app: FastAPI, scope: dict[str, Any]) -> int:
-    """Open a page to its last byte, and give the status."""
-    statuses: list[int] = []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            statuses.append(message["status"])
-
-    await app({**scope, "state": {}}, receive, send)
-    return statuses[0]
-
-
 async def in_turn(house: House, road: Road, prepare: Prepare, view: str) -> Row:
     """Compare one page with the batches behind it."""
     scene = await scenes.prepared(house.world, prepare)
@@ -111,10 +79,11 @@ async def in_turn(house: House, road: Road, prepare: Prepare, view: str) -> Row:
     browser, pages, raw = house.browser(), [], []
     address = urljoin(base_of(await browser.launch(patient=scene.patient, **visit)), view)
 
-    scope = scope_of(browser, address)
+    cookie = f"__Host-aftercare={browser.cookie}".encode()
+    request = request_for(urljoin(APP, address), [(b"cookie", cookie)])
 
     async def page() -> None:
-        assert await opened(house.app, scope) == 200
+        assert await answered(house.app, request) == 200
 
     await page()  # what the server can do is asked once
     road.sent.clear()

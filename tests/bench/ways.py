@@ -18,7 +18,7 @@ from fhir_aftercare.flows.chart import read_chart
 from fhir_aftercare.flows.discharge import DischargeRequest, decide, sections
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
     from world import World
 
@@ -90,6 +90,32 @@ async def through_us(http: httpx.AsyncClient, service: str, case: Case, tasks: i
     answer = await http.post(f"{service}/discharges/happened", json=body)
     assert answer.status_code == 201, answer.text
     assert tasks is None or len(answer.json()["tasks"]) == tasks, "the two ways do not write the same"
+
+
+def request_for(url: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> dict[str, Any]:
+    """Give a GET of an absolute address as a server hands it to an ASGI application."""
+    parts = httpx.URL(url)
+    path, _, query = parts.raw_path.partition(b"?")
+    return {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "scheme": parts.scheme,
+        "path": parts.path, "raw_path": path, "query_string": query, "root_path": "",
+        "headers": [(b"host", parts.netloc), *headers], "client": None, "server": (parts.host, parts.port),
+    }  # fmt: skip
+
+
+async def answered(app: Callable[..., Awaitable[None]], scope: Mapping[str, Any]) -> int:
+    """Have an ASGI application answer a request to the last byte, without a server in between; give the status."""
+    statuses: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    await app({**scope, "state": {}}, receive, send)
+    return statuses[0]
 
 
 async def timed(work: Callable[[], Awaitable[Any]]) -> float:
