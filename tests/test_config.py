@@ -12,7 +12,7 @@ import pytest
 from fhir_aftercare.bootstrap import clinic_protocols, shipped_protocol
 from fhir_aftercare.care.infusion import Dissociation
 from fhir_aftercare.care.policy import Policy
-from fhir_aftercare.config import is_loopback, load_clinics, read_clinic, read_settings
+from fhir_aftercare.config import load_clinics, read_clinic, read_settings
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.fhir import exact_json, terms
 from fhir_aftercare.protocol_files import read_protocol_files
@@ -322,13 +322,3 @@ def test_all_may_call_only_if_asked_for(env: pytest.MonkeyPatch) -> None:
     env.setenv("AFTERCARE_HOST", "0.0.0.0")  # noqa: S104 (asked for in the next line)
     env.setenv("AFTERCARE_INSECURE_BIND", "1")
     assert read_settings().insecure_bind
-
-
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "ehr.localhost", "127.0.0.1", "127.9.9.9", "::1"])
-def test_these_are_this_machine(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "10.0.0.1", "localhost.example.com", "fhir.example.com"])  # noqa: S104
-def test_these_are_not(host: str) -> None:
-    assert not is_loopback(host)

@@ -33,9 +33,9 @@ from fhir_aftercare.care.clinic import Clinic, DrugRecord, Owners
 from fhir_aftercare.care.timing import OpenHours, zone_of
 from fhir_aftercare.door_settings import TABLES, DoorSettings, doors_of
 from fhir_aftercare.errors import AftercareError, ConfigFault
+from fhir_aftercare.loopback import is_loopback
 from fhir_aftercare.policy_file import policy_of, unknown
 from fhir_aftercare.smart_settings import SmartSettings, smart_of
-from fhir_aftercare.work_settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from fhir_aftercare.clinic_file import ClinicSettings, read_clinic, read_clinic_file
 from fhir_aftercare.errors import ConfigFault
-from fhir_aftercare.work_settings import WorkSettings, is_loopback
+from fhir_aftercare.loopback import is_loopback
+from fhir_aftercare.work_settings import WorkSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,6 @@ __all__ = [
     "ClinicSettings",
     "LoadedClinics",
     "Settings",
-    "is_loopback",
     "load_clinics",
     "read_clinic",
     "read_settings",

@@ -13,7 +13,7 @@ from facts import CLINIC
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.flows.sweep_signals import drug_codes, event_of, signal_of
 from fhir_aftercare.flows.sweep_since import Look, Probe, Seen, SweepSettings, look_from, mark_after
-from fhir_aftercare.store.watermarks import Watermark
+from fhir_aftercare.store.sweep_state import Watermark
 from world import make_clinic
 
 NOW = datetime(2026, 9, 16, 18, 0, tzinfo=UTC)

@@ -16,7 +16,7 @@ from fhir_aftercare.fhir import terms
 from fhir_aftercare.flows.signal import DischargeSignal
 from fhir_aftercare.flows.sweep import sweep
 from fhir_aftercare.intake.settings import SubscriptionSettings
-from fhir_aftercare.store.watermarks import Watermark
+from fhir_aftercare.store.sweep_state import Watermark
 from intake.hook_cases import BEFORE, SECRET
 from intake.hook_stage import LATER, Stage, until
 

@@ -10,7 +10,8 @@ import pytest
 
 from fhir_aftercare.errors import MissingZone
 from fhir_aftercare.store.database import Database
-from fhir_aftercare.store.watermarks import SweepState, Watermark, Watermarks
+from fhir_aftercare.store.sweep_state import SweepState, Watermark
+from fhir_aftercare.store.watermarks import Watermarks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,6 @@ import typer
 from rich.console import Console
 
 from fhir_aftercare.bootstrap import shipped_protocol
-from fhir_aftercare.config import is_loopback
 from fhir_aftercare.demo.main_job import MainJob, Story
 from fhir_aftercare.demo.sites import listener, serving
 from fhir_aftercare.ehr.client import FhirClient
@@ -30,6 +29,7 @@ from fhir_aftercare.errors import AftercareError
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.identifiers import Identifiers
 from fhir_aftercare.flows.clock import SettableClock
+from fhir_aftercare.loopback import is_loopback
 from fhir_aftercare.observe import logs
 from fhir_aftercare.sandbox.store import SandboxStore, create_store
 

@@ -37,8 +37,8 @@ from fhir_aftercare.fhir.lint import Severity, is_clean, lint
 from fhir_aftercare.fhir.loading import load_protocol
 from fhir_aftercare.flows.install_protocol import install_protocol
 from fhir_aftercare.flows.simulate import Scenario, simulate
+from fhir_aftercare.loopback import is_loopback
 from fhir_aftercare.protocol_files import read_protocol_files
-from fhir_aftercare.work_settings import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ from fhir_aftercare.fhir.identifiers import Identifiers
 from fhir_aftercare.flows import subscribe as flow
 from fhir_aftercare.flows import subscribe_forms as wanted
 from fhir_aftercare.intake.settings import TABLE, secret_names
-from fhir_aftercare.work_settings import is_loopback
+from fhir_aftercare.loopback import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -44,16 +44,22 @@ _R4_TARGETS: Final = {("Observation", "subject"): frozenset({"Patient", "Group",
 class Element:
     """One element of a model. ``type`` is its FHIR type if it has elements of its own, "" if it is primitive.
 
+    ``kind`` is that type as fhir.resources names it before its model is built; None if it is primitive.
     ``codes`` and ``targets`` are what a code may be and what a Reference may refer to; None: anything. ``json`` is what
     its JSON is. ``resource``: it holds a resource of any type.
     """
 
+    kind: type[FhirBase] | None
     type: str
-    model: Model | None
     codes: frozenset[str] | None
     targets: frozenset[str] | None
     json: Json
     resource: bool
+
+    @property
+    def model(self) -> Model | None:
+        """The model of its type, built at first use: most elements that R4 has are never met."""
+        return None if self.kind is None else self.kind.get_model_klass()
 
 
 def is_type(name: str) -> bool:
@@ -107,12 +113,12 @@ def _extra(field: Any) -> Mapping[str, Any]:
 def _element(owner: str, name: str, annotation: Any, extra: Mapping[str, Any]) -> Element:
     kind = _kind(annotation)
     any_resource = kind.__name__ == "ResourceType"
-    model = kind.get_model_klass() if issubclass(kind, FhirBase) and not any_resource else None
+    complex_ = kind if issubclass(kind, FhirBase) and not any_resource else None
     targets = extra.get("enum_reference_types")
     allowed = frozenset(targets) if targets and _ANYTHING not in targets else None
     return Element(
-        type=model.get_resource_type() if model is not None else "",
-        model=model,
+        kind=complex_,
+        type=complex_.__name__.removesuffix("Type") if complex_ is not None else "",
         codes=_codes(owner, name, extra.get("enum_values")),
         targets=_R4_TARGETS.get((owner, name), allowed),
         json=_json(kind),

@@ -96,7 +96,7 @@ class Walk:
             self._fault(path, "is no code of the required value set")
         if value in self._urns and path[1] != "reference":  # servers rewrite it in a Reference only (design §10.14)
             self._fault(path, "names an entry where no server will replace it")
-        if path[1] == "id" and element.model is None and not _ID.fullmatch(value):
+        if path[1] == "id" and not element.type and not _ID.fullmatch(value):
             self._fault(path, "is no id: 1 to 64 letters, digits, - and .")
 
     def reference(self, value: Resource, element: Element, path: Path) -> None:

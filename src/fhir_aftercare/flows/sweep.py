@@ -16,7 +16,7 @@ import structlog
 from fhir_aftercare.flows.sweep_run import Run, Sought, Swept
 from fhir_aftercare.flows.sweep_signals import ENCOUNTERS, drug_codes, signal_of
 from fhir_aftercare.flows.sweep_since import SweepSettings
-from fhir_aftercare.store.watermarks import Watermark
+from fhir_aftercare.store.sweep_state import Watermark
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fhir_aftercare.flows.context import ClinicContext
     from fhir_aftercare.flows.receive_response import Received
     from fhir_aftercare.flows.sweep_run import Swept
-    from fhir_aftercare.store.watermarks import Watermark
+    from fhir_aftercare.store.sweep_state import Watermark
 
 Resource = dict[str, Any]
 

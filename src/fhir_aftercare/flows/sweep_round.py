@@ -18,7 +18,7 @@ from fhir_aftercare.flows import sweep_plans as plans
 from fhir_aftercare.flows.sweep import NAME as ENCOUNTERS
 from fhir_aftercare.flows.sweep import sweep
 from fhir_aftercare.observe.heartbeat import Beat
-from fhir_aftercare.store.watermarks import SweepState
+from fhir_aftercare.store.sweep_state import SweepState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from fhir_aftercare.flows.context import ClinicContext
     from fhir_aftercare.flows.signal import DischargeSignal
     from fhir_aftercare.flows.sweep_since import SweepSettings
-    from fhir_aftercare.store.watermarks import Watermark, Watermarks
+    from fhir_aftercare.store.sweep_state import Watermark
+    from fhir_aftercare.store.watermarks import Watermarks
 
 log = structlog.get_logger(__name__)
 

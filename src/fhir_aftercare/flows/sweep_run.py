@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from fhir_aftercare.flows.context import ClinicContext
-    from fhir_aftercare.store.watermarks import Watermark
+    from fhir_aftercare.store.sweep_state import Watermark
 
     # Takes a resource that was found, and ``Look.again``; tells whether it was new, None if it names nobody.
     Hand = Callable[[dict[str, Any], str], Awaitable[bool | None]]

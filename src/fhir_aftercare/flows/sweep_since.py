@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.flows.sweep_listing import changed_at
-from fhir_aftercare.store.watermarks import Watermark
+from fhir_aftercare.store.sweep_state import Watermark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from typing import Final
 
 import httpx
 
+from fhir_aftercare.loopback import is_loopback
 from fhir_aftercare.smart.faults import UnsafeAddress
 
 LONGEST: Final = 2048
@@ -88,15 +89,6 @@ def origin(url: httpx.URL | str) -> tuple[str, str, int | None]:
     """Give scheme, host and port of an address."""
     url = httpx.URL(url)
     return url.scheme, url.host.lower(), url.port or _PORTS.get(url.scheme)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine's own."""
-    name = host.casefold().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    address = _address(name)
-    return address is not None and address.is_loopback
 
 
 def climbs(url: httpx.URL) -> bool:

@@ -6,13 +6,13 @@ back, never an infusion: what is found again is known again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from fhir_aftercare.store.schema import sweeps as table
+from fhir_aftercare.store.sweep_state import SweepState, Watermark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,35 +23,6 @@ if TYPE_CHECKING:
     from fhir_aftercare.store.database import Database
 
 _LONGEST_CODE: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """Up to where a sweep has seen everything: ``at``, by the FHIR server's clock where it tells it (aware).
-
-    ``newest`` is when the newest encounter it ever saw was last changed, and ``witness`` that encounter
-    (``Encounter/12``): a server that does not know it any more was restored from an older state.
-    """
-
-    at: datetime
-    newest: datetime | None = None
-    witness: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SweepState:
-    """One row. ``last_finished`` is the last success, ``last_error`` the code of the failure after it, if one came.
-
-    ``told`` is the incident that people were told of, None while all is well.
-    """
-
-    clinic: str
-    sweep: str
-    watermark: Watermark | None = None
-    last_started: datetime | None = None
-    last_finished: datetime | None = None
-    last_error: str | None = None
-    told: str | None = None
 
 
 class Watermarks:

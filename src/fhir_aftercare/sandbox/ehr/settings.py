@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
-from fhir_aftercare.config import is_loopback
 from fhir_aftercare.errors import ConfigFault
+from fhir_aftercare.loopback import is_loopback
 from fhir_aftercare.sandbox.ehr import scopes
 
 if TYPE_CHECKING:
