@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
@@ -269,7 +271,7 @@ def test_a_token_is_sent_and_never_shown(server: tuple[str, list[str]], monkeypa
     result = run("install", "--fhir-base-url", server[0])
     assert set(server[1]) == {"Bearer opaque-token"}
     assert "opaque-token" not in result.output
-    assert "https" in run("install", "--fhir-base-url", "http://fhir.example.com/r4", code=2).stderr
+    assert "https" in run("install", "--fhir-base-url", "http://fhir.example.com/r4", code=1).stderr
 
 
 def test_a_faulty_protocol_is_not_installed(server: tuple[str, list[str]], folder: Path) -> None:
@@ -286,3 +288,13 @@ def test_a_server_that_is_not_there_is_told(clinic: Path) -> None:
 
 def test_a_server_must_be_named() -> None:
     assert "--fhir-base-url" in run("install", code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["lint", "simulate"])
+def test_what_speaks_to_no_server_starts_without_the_libraries_that_do(command: str) -> None:
+    script = (
+        f"import sys, fhir_aftercare.cli.protocol_{command};"
+        "print([each for each in ('httpx', 'fastapi', 'sqlalchemy', 'dbos', 'cryptography') if each in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert ran.stdout.strip() == b"[]"

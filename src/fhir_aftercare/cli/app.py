@@ -5,13 +5,12 @@ A command is imported only when it is asked for: the service starts in half the 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
-from typer.core import TyperGroup
 
 from fhir_aftercare import __version__
+from fhir_aftercare.cli.lazy import group_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,30 +26,10 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
-class Commands(TyperGroup):
-    """The commands by name, each imported when it is needed."""
-
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        """Give the names in the order in which one meets them."""
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        """Give a command; None if there is none of that name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        module, name = _COMMANDS[cmd_name]
-        found = getattr(import_module(module), name)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_group(found)
-        one = typer.Typer(pretty_exceptions_show_locals=False)
-        one.command(cmd_name)(found)
-        return typer.main.get_command(one)
-
-
 app = typer.Typer(
     name="fhir-aftercare",
     help="Aftercare of ketamine infusions on FHIR R4.",
-    cls=Commands,
+    cls=group_of(_COMMANDS),
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import typer
 
+from fhir_aftercare.cli.given_token import VARIABLE, given_token
 from fhir_aftercare.clinic_file import read_clinic_file
 from fhir_aftercare.config import read_settings
 from fhir_aftercare.ehr.client import FhirClient
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from fhir_aftercare.flows.subscribe_forms import Form
     from fhir_aftercare.intake.settings import SubscriptionSettings
 
-_TOKEN: Final = "AFTERCARE_FHIR_TOKEN"  # noqa: S105 (the name of a variable, not a token)
 _OWN: Final = "own"
 _NOT_RIGHT: Final = 1
 _MASK: Final = "[secret]"
@@ -100,7 +100,7 @@ def subscribe(
     hidden: list[str] = []
     try:
         settings, hook = _read(clinic)
-        hidden += [*hook.secrets, *filter(None, [os.environ.get(_TOKEN)])]
+        hidden += [*hook.secrets, *filter(None, [os.environ.get(VARIABLE)])]
         # What is taken away is found by its tag: no address is needed.
         nowhere = wanted.Receiver("", settings.clinic.id, "")
         receiver = nowhere if remove else _receiver(settings, hook, endpoint, allow_http=allow_http)
@@ -172,7 +172,7 @@ def _forms(
 # --- what is done ----------------------------------------------------------------------------------------------------
 async def _do(asked: _Asked, *, check: bool, renew: bool, remove: bool, every: float | None) -> Sequence[Subscribed]:
     async with httpx.AsyncClient() as http:
-        fhir = FhirClient(asked.base, http, token=_token(asked.base))
+        fhir = FhirClient(asked.base, http, token=given_token(asked.base, os.environ))
         if every is not None:
             await _watch(fhir, asked, every)
         if check:
@@ -200,27 +200,6 @@ async def _watch(fhir: FhirClient, asked: _Asked, every: float) -> NoReturn:
                 raise
             _say(error, asked.hidden)
         await asyncio.sleep(every)
-
-
-def _token(base: str) -> _FixedToken | None:
-    """Give the token of the environment, for an address it may be sent to."""
-    token, parts = os.environ.get(_TOKEN), urlsplit(base)
-    if token and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise ConfigFault([f"{_TOKEN}: a token is only sent over https"], where="fhir_base_url")
-    return _FixedToken(token) if token else None
-
-
-class _FixedToken:
-    """A token that was given and cannot be renewed."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def token(self) -> str:
-        return self._token
-
-    async def renew(self) -> str:
-        return self._token
 
 
 # --- what is printed -------------------------------------------------------------------------------------------------
