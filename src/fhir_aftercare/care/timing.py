@@ -55,7 +55,7 @@ def require_aware(moment: datetime, where: str) -> datetime:
 
 def utc(moment: datetime) -> datetime:
     """Give the same instant in UTC, where times may be compared, added to and subtracted. Raises ``MissingZone``."""
-    return require_aware(moment, "time").astimezone(UTC)
+    return moment if moment.tzinfo is UTC else require_aware(moment, "time").astimezone(UTC)
 
 
 def local(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -47,6 +47,14 @@ _KNOWN: Final = _codes()
 # Our own judgement is no finding: its components have the codes of what they were judged from.
 _JUDGEMENT: Final = (terms.READINESS.system, terms.READINESS.code)
 
+# Observation.value[x] of R4.
+_VALUES: Final = frozenset(
+    {
+        "valueQuantity", "valueCodeableConcept", "valueString", "valueBoolean", "valueInteger", "valueRange",
+        "valueRatio", "valueSampledData", "valueTime", "valueDateTime", "valuePeriod",
+    }
+)  # fmt: skip
+
 # Each unit a value may come in (lower case, no spaces) with factor and summand to ours. Scores have none.
 _Scale = tuple[Decimal, Decimal]
 _AS_IS: Final[_Scale] = (Decimal(1), Decimal(0))
@@ -86,8 +94,8 @@ def read_findings(observations: Sequence[Resource]) -> list[Finding]:
     findings: list[Finding] = []
     halves: list[_Half] = []
     for owner, resource in enumerate(observations):
-        at = _instant(resource)
-        if resource.get("status") not in _COUNTS or at is None or _JUDGEMENT in _pairs(resource.get("code")):
+        at = _instant(resource) if resource.get("status") in _COUNTS else None
+        if at is None or _JUDGEMENT in _pairs(resource.get("code")):
             continue
         source = f"Observation/{resource['id']}" if resource.get("id") else None
         for what, part in _parts(resource):
@@ -122,7 +130,7 @@ def _parts(resource: Resource) -> Iterator[tuple[Measure | Pressure, Resource]]:
         what = next((_KNOWN[pair] for pair in _pairs(part.get("code")) if pair in _KNOWN), None)
         if what is None and _is_mean_pressure(part.get("code")):
             what = Measure.MEAN_PRESSURE
-        if what is not None and any(name.startswith("value") for name in part):
+        if what is not None and not _VALUES.isdisjoint(part):
             yield what, part
 
 

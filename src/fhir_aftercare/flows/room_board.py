@@ -8,6 +8,7 @@ visit, never an empty chart (design §4.4).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,13 +17,13 @@ from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import WrongSubject
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.findings import read_administrations
-from fhir_aftercare.fhir.references import refers_to
+from fhir_aftercare.fhir.references import refers_to, target_of
 from fhir_aftercare.flows.chart import Chart, check_clinic
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.open_visit import look
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from fhir_aftercare.care.clinic import Clinic
@@ -37,6 +38,8 @@ TODAY: Final = timedelta(hours=12)
 # As many as one page can show: the running ones come first.
 MOST: Final = 12
 _PAGE: Final = "_count=200"
+# Of these each names its visit; of all others whom it is about is enough.
+_OF_A_VISIT: Final = frozenset({"MedicationAdministration", "Procedure", "Observation", "CarePlan"})
 _LIVING: Final = "in-progress,on-hold,completed,stopped,unknown"
 
 
@@ -63,15 +66,15 @@ async def room_board(context: ClinicContext) -> Room:
     if shown:
         read, other = await _read(context, _visit_queries([reference_of(each) for each in shown]))
         more, gaps = read, {**gaps, **other}
-    visits = []
-    for encounter in shown:
-        chart = _chart(encounter, _merged(found, more), gaps)
-        if chart is not None:
-            visits.append(look(context, chart))
+    everything = _merged(found, more)
+    about = _by_what_it_is_about(everything)
+    charts = [_chart(encounter, everything, about, gaps) for encounter in shown]
+    visits = [look(context, chart) for chart in charts if chart is not None]
     return Room(tuple(visits), len(encounters) - len(shown), {reference_of(e): _place(e) for e in shown}, now, gaps)
 
 
 Found = dict[str, dict[str, Resource]]
+About = dict[str, dict[str, list[Resource]]]
 
 
 async def _read(
@@ -150,24 +153,25 @@ def _of(found: Found, type_: str) -> Iterable[Resource]:
     return found.get(type_, {}).values()
 
 
-def _chart(encounter: Resource, found: Found, gaps: Mapping[str, AftercareError]) -> Chart | None:
+def _by_what_it_is_about(found: Found) -> About:
+    """Give what was read by the visit or patient (``Type/id``) it is about, and by its type."""
+    about: About = defaultdict(lambda: defaultdict(list))
+    for type_, resources in found.items():
+        first, second = ("context", "encounter") if type_ in _OF_A_VISIT else ("for", "subject")
+        for each in resources.values():
+            about[target_of(each.get(first) or each.get(second))][type_].append(each)
+    return about
+
+
+def _chart(encounter: Resource, found: Found, about: About, gaps: Mapping[str, AftercareError]) -> Chart | None:
     """Give the chart of one visit out of what was read for all; None if its patient did not come along."""
-    patient = next((each for each in _of(found, "Patient") if refers_to(encounter.get("subject"), each)), None)
+    subject = target_of(encounter.get("subject"))
+    patient = next((each for each in _of(found, "Patient") if reference_of(each) == subject), None)
     if patient is None:
         return None
-    resources = {type_: tuple(_of_visit(found, type_, encounter, patient)) for type_ in found}
+    # No type is about both, so neither hides anything of the other.
+    resources = {**about[subject], **about[reference_of(encounter)], "Medication": [*_of(found, "Medication")]}
     return Chart(patient, encounter, resources, gaps)
-
-
-def _of_visit(found: Found, type_: str, encounter: Resource, patient: Resource) -> Iterator[Resource]:
-    for each in _of(found, type_):
-        if type_ == "Medication":
-            yield each
-        elif type_ in {"MedicationAdministration", "Procedure", "Observation", "CarePlan"}:
-            if refers_to(each.get("context") or each.get("encounter"), encounter):
-                yield each
-        elif refers_to(each.get("for") or each.get("subject"), patient):
-            yield each
 
 
 def _place(encounter: Resource) -> str:

@@ -16,7 +16,7 @@ from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import careplan, corrections, tasks, terms
 from fhir_aftercare.fhir.course import Course, propose_course, superseded
 from fhir_aftercare.fhir.facts import Facts
-from fhir_aftercare.fhir.references import refers_to
+from fhir_aftercare.fhir.references import target_of
 from fhir_aftercare.flows.begin_plan import has_baselines
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.form_answers import answers_in, as_asked
@@ -72,8 +72,16 @@ def pinned(protocol: Protocol, plan: Resource, url: str) -> Plan:
 
 def parts_of(chart: Chart, course: Resource) -> list[Resource]:
     """Give the infusions' plans that are part of a course, whatever became of them."""
-    plans = (each for each in chart.of("CarePlan") if careplan.is_kind(each, "infusion"))
-    return [each for each in plans if any(refers_to(reference, course) for reference in each.get("partOf") or ())]
+    return [*chart.once("plans by course", _by_course).get(reference_of(course), ())]
+
+
+def _by_course(chart: Chart) -> dict[str, list[Resource]]:
+    found: dict[str, list[Resource]] = {}
+    for plan in chart.of("CarePlan"):
+        if careplan.is_kind(plan, "infusion"):
+            for course in {target_of(reference) for reference in plan.get("partOf") or ()}:
+                found.setdefault(course, []).append(plan)
+    return found
 
 
 def infusions_of(chart: Chart, course: Resource) -> list[Infusion]:
@@ -91,6 +99,10 @@ def course_start(chart: Chart) -> datetime | None:
 
     The first of all infusions, where no infusion is known to be part of a course that stands.
     """
+    return chart.once("course start", _course_start)
+
+
+def _course_start(chart: Chart) -> datetime | None:
     courses = [each for each in chart.of("CarePlan") if careplan.is_kind(each, "course")]
     standing = [each for each in courses if each.get("status") not in careplan.ENDED and infusions_of(chart, each)]
     newest = max(standing, key=lambda each: utc(infusions_of(chart, each)[-1].end), default=None)

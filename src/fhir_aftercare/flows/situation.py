@@ -284,6 +284,10 @@ def infusion_starts(chart: Chart) -> list[datetime]:
 
     The escort Task opens when the infusion starts; a plan without one has only its beginning, which is not earlier.
     """
+    return [*chart.once("infusion starts", _infusion_starts)]
+
+
+def _infusion_starts(chart: Chart) -> list[datetime]:
     found = []
     for plan in chart.of("CarePlan"):
         if careplan.is_kind(plan, "infusion") and plan.get("status") not in careplan.ENDED:

@@ -16,7 +16,7 @@ from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.open_visit import Stage
 from fhir_aftercare.ui import people
 from fhir_aftercare.ui.ready import NAMES, escort
-from fhir_aftercare.ui.record import is_forgotten, record
+from fhir_aftercare.ui.record import at_a_glance, is_forgotten
 from fhir_aftercare.ui.record_rows import COLUMNS
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ def board(room: Room, context: ClinicContext, zone: ZoneInfo) -> BoardView:
 
 
 def _chair(view: VisitView, room: Room, context: ClinicContext, zone: ZoneInfo) -> Chair:
-    shown = record(view, context, zone)
-    due = shown.due or shown.following
-    flags = shown.rows[-1].flags if shown.rows else ()
+    due, latest = at_a_glance(view, context, zone)
+    flags = latest.flags if latest else ()
     banner = people.banner(view.patient, view.as_of, zone)
     ready, state = _readiness(view)
     encounter = view.encounter or ""
@@ -113,7 +112,7 @@ def _chair(view: VisitView, room: Room, context: ClinicContext, zone: ZoneInfo) 
         iso=due.iso if due else "",
         left=due.left if due else "",
         late=due.late if due else False,
-        last=_last(shown.rows[-1]) if shown.rows else "Nothing found yet",
+        last=_last(latest) if latest else "Nothing found yet",
         flags=flags,
         urgent=any(each.level == "urgent" for each in flags),
         escort=_escort(view),

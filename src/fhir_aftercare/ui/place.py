@@ -8,6 +8,7 @@ people use.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 VISIT: Final = "visit"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
     """``patient`` and ``visit`` are FHIR references or None, ``other`` tells of a patient who is not the launch's."""
 
@@ -26,7 +27,7 @@ class Place:
     visit: str | None = None
     other: bool = False
 
-    @property
+    @cached_property
     def base(self) -> str:
         """The address that the pages of this patient are below."""
         base = address_of(self.launch_id)
@@ -41,15 +42,21 @@ class Place:
         return f"./{view}{self._query(query)}"
 
     def _query(self, query: Mapping[str, str | int | None]) -> str:
+        if not query:
+            return self._visit
         given = {VISIT: _id(self.visit) or None, **query}
         said = urlencode({name: value for name, value in given.items() if value is not None})
         return f"?{said}" if said else ""
+
+    @cached_property
+    def _visit(self) -> str:
+        return f"?{urlencode({VISIT: _id(self.visit)})}" if self.visit else ""
 
     def home(self, view: str, **query: str | int | None) -> str:
         """Give the address of a page that is about no single patient."""
         return self.of_nobody.at(view, **query)
 
-    @property
+    @cached_property
     def of_nobody(self) -> Place:
         """The place of pages that are about no single patient."""
         return replace(self, patient=None, visit=None, other=False)

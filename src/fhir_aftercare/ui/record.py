@@ -164,6 +164,14 @@ def record(view: VisitView, context: ClinicContext, zone: ZoneInfo, *, whole: bo
     )
 
 
+def at_a_glance(view: VisitView, context: ClinicContext, zone: ZoneInfo) -> tuple[DueLine | None, RowLine | None]:
+    """Give the check that is due next and the last row: what of a visit's record is read from afar."""
+    made = rows_of(view, context)
+    due, following = _due(view, made, context, zone)
+    start = view.anchor.start if view.anchor else None
+    return due or following, next(_lines(made[-1:], zone, start), None)
+
+
 def _facts(view: VisitView, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
     if not view.given:
         return

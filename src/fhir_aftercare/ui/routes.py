@@ -23,10 +23,10 @@ from fhir_aftercare.ui import (
     worklist_page,
 )
 
+# Routes are tried one after another: what is opened most often stands first.
 _ALL = (
-    *(statics, launching, theme_page, charts, overview_page, answers_page),
-    *(record_page, record_sheet, record_row_page, record_infusion_page),
-    *(ready_page, plan_page, handout_page, worklist_page, task_page, board_page),
+    *(record_page, board_page, worklist_page, overview_page, ready_page, plan_page, task_page, handout_page),
+    *(record_row_page, record_sheet, record_infusion_page, answers_page, charts, launching, theme_page, statics),
 )
 
 
