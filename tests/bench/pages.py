@@ -10,6 +10,7 @@ are taken in turn.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import statistics
 import sys
@@ -114,6 +115,7 @@ async def rows(server: Server, folder: Path) -> list[Row]:
     async with house_of(server, folder, world=await make_world(server)) as house:
         road = Road(server)
         house.wire._forward = road.forward  # type: ignore[method-assign]
+        gc.freeze()  # as `fhir-aftercare serve` does when it has started
         return [await in_turn(house, road, prepare, view) for prepare, view in PAGES]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -17,7 +18,19 @@ from fhir_aftercare.observe.tracing import tracing
 from fhir_aftercare.service import create_app
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from fhir_aftercare.flows.clock import Clock
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Start, and then tell the garbage collector to pass over all that has been loaded: it lives to the end.
+
+        Without it a request now and then waits for a look at every module, 150 to 200 ms.
+        """
+        await super().startup(sockets)
+        gc.freeze()
 
 
 def serve() -> None:
@@ -41,7 +54,7 @@ def run(clock: Clock = system_clock) -> None:
                 server_header=False,
                 timeout_graceful_shutdown=8,
             )
-            server = uvicorn.Server(config)
+            server = _Server(config)
             # uvicorn raises the signal again when it is done: it must end us in order, so that the last spans leave.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             server.run()
