@@ -127,15 +127,17 @@ def _pairs(concept: Any) -> list[tuple[str, str]]:
 def _parts(resource: Resource) -> Iterator[tuple[Measure | Pressure, Resource]]:
     """Give the Observation and its components, where they are about a measure we know and something was measured."""
     for part in (resource, *(resource.get("component") or ())):
-        what = next((_KNOWN[pair] for pair in _pairs(part.get("code")) if pair in _KNOWN), None)
-        if what is None and _is_mean_pressure(part.get("code")):
-            what = Measure.MEAN_PRESSURE
+        what = _measured(part.get("code"))
         if what is not None and not _VALUES.isdisjoint(part):
             yield what, part
 
 
-def _is_mean_pressure(code: Any) -> bool:
-    return isinstance(code, dict) and not code.get("coding") and code.get("text") == MEAN_PRESSURE_TEXT
+def _measured(code: Any) -> Measure | Pressure | None:
+    for pair in _pairs(code):
+        if pair in _KNOWN:
+            return _KNOWN[pair]
+    is_mean = isinstance(code, dict) and not code.get("coding") and code.get("text") == MEAN_PRESSURE_TEXT
+    return Measure.MEAN_PRESSURE if is_mean else None
 
 
 def _value(measure: Measure, part: Resource) -> FindingValue | None:
@@ -180,7 +182,9 @@ def _number(name: str, part: Resource) -> int | Decimal | None:
 
 
 def _decimal(raw: Any) -> Decimal | None:
-    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal | str):
+    if type(raw) is Decimal or type(raw) is int:  # as our own reader of JSON gives them
+        return Decimal(raw)
+    if isinstance(raw, bool) or not isinstance(raw, (int, float, Decimal, str)):
         return None
     try:
         return Decimal(str(raw).strip())

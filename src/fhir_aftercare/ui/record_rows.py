@@ -156,10 +156,11 @@ def rows(
     """
     own = {f"Observation/{each['id']}": each for each in observations if has_identifier_of(each, system)}
     taken_back = [{**each, "status": "final"} for each in own.values() if each.get("status") == "entered-in-error"]
+    first = utc(since)
     minutes: dict[datetime, tuple[list[Value], list[Value]]] = {}
     for place, found in enumerate((findings, read_findings(taken_back))):
         for each in found:
-            if utc(each.at) >= utc(since):
+            if utc(each.at) >= first:
                 value = Value(each, each.source in own)
                 minutes.setdefault(minute_of(each.at), ([], []))[place].append(value)
     made = [
