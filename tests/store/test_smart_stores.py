@@ -331,6 +331,25 @@ async def test_a_visit_is_a_use_and_what_was_idle_is_not_revived(desk: Desk, clo
     assert not (await desk.at(desk.cookies[0])).in_use
 
 
+async def test_pages_in_quick_succession_are_uses_too(desk: Desk, clock: Clock) -> None:
+    await desk.kept.bind("launch-1", 0)
+    for _ in range(100):
+        clock.move(seconds=10)
+        assert (await desk.at(desk.cookies[0])).in_use
+    clock.move(minutes=14, seconds=45)
+    assert (await desk.at(desk.cookies[0])).in_use
+    clock.move(minutes=15)
+    assert not (await desk.at(desk.cookies[0])).in_use
+
+
+async def test_however_often_it_is_used_a_launch_ends_so_long_after_sign_in(desk: Desk, clock: Clock) -> None:
+    await desk.kept.bind("launch-1", 0)
+    while clock() - session().signed_in_at < LONGEST:
+        assert (await desk.at(desk.cookies[0])).in_use
+        clock.move(minutes=10)
+    assert not (await desk.at(desk.cookies[0])).in_use
+
+
 # One at a time
 
 

@@ -27,10 +27,17 @@ if TYPE_CHECKING:
     from fhir_aftercare.store.database import Database
 
 
-_opens = and_(sessions.c.launch_id == bindparam("launch"), sessions.c.generation <= cookies.c.generation)
+_OPENS: Final = and_(sessions.c.launch_id == bindparam("launch"), sessions.c.generation <= cookies.c.generation)
 _ASKED_BY: Final = KNOWN_BY.add_columns(
-    sessions.c.sealed, sessions.c.browser.label("launched_by"), sessions.c.clinic.label("of")
-).outerjoin(sessions, _opens)
+    sessions.c.sealed,
+    sessions.c.browser.label("launched_by"),
+    sessions.c.clinic.label("of"),
+    sessions.c.seen_at.label("used_at"),
+    sessions.c.began_at,
+).outerjoin(sessions, _OPENS)
+# A use is noted again after this part of the time that would be too long: for 15 minutes, every 15 seconds. Nobody is
+# signed out earlier by more than that, and most pages write nothing.
+_PART: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,5 +77,8 @@ class Visitors:
             browser = await browser_in(row, connection)
             if row.sealed is None or row.launched_by != browser.digest:
                 return Visitor(browser)
-            in_use = await noted(connection, launch_id, self._now(), idle=idle(row.of), longest=longest)
+            now, too_long = self._now(), idle(row.of)
+            in_use = row.used_at > now - too_long and row.began_at > now - longest
+            if in_use and now - row.used_at > too_long / _PART:
+                in_use = await noted(connection, launch_id, now, idle=too_long, longest=longest)
         return Visitor(browser, unsealed(self._vault, launch_id, row.sealed), in_use)
