@@ -136,7 +136,7 @@ class _Reading:
     context: ClinicContext
     request: WorklistRequest
     as_of: datetime
-    kept: Earliest[Resource]
+    kept: Earliest[tuple[Resource, Waiting]]
     patients: dict[str, Resource] = field(default_factory=dict)
 
     def offer(self, task: Resource) -> Place | None:
@@ -146,7 +146,7 @@ class _Reading:
         work = _waiting(task)
         place = place_of(work, self.as_of)
         if not self.request.states.isdisjoint(states_of(work, self.as_of)):
-            self.kept.offer(place, task)
+            self.kept.offer(place, (task, work))
         return place
 
 
@@ -164,9 +164,9 @@ async def worklist(context: ClinicContext, request: WorklistRequest) -> Worklist
         await _walk(reading, _Source(_open_tasks(context, request)))
     found = list(reading.kept)
     page = found[: request.limit]
-    await _add_patients(reading, [task for _, task in page])
+    await _add_patients(reading, [task for _, (task, _) in page])
     next_ = (int(as_of.timestamp()), *page[-1][0]) if len(found) > request.limit else None
-    return WorklistPage(tuple(_row(reading, task) for _, task in page), next_, local(as_of, context.clinic.zone))
+    return WorklistPage(tuple(_row(reading, *each) for _, each in page), next_, local(as_of, context.clinic.zone))
 
 
 def _check(request: WorklistRequest) -> None:
@@ -299,8 +299,8 @@ def _waiting(task: Resource) -> Waiting:
     return Waiting(str(task["id"]), level, opens, due)
 
 
-def _row(reading: _Reading, task: Resource) -> WorklistRow:
-    work, patient = _waiting(task), patient_of(task)
+def _row(reading: _Reading, task: Resource, work: Waiting) -> WorklistRow:
+    patient = patient_of(task)
     subject = reading.patients.get(patient or "")
     return WorklistRow(
         task=f"Task/{task['id']}",

@@ -97,12 +97,11 @@ def board(room: Room, context: ClinicContext, zone: ZoneInfo) -> BoardView:
 def _chair(view: VisitView, room: Room, context: ClinicContext, zone: ZoneInfo) -> Chair:
     due, latest = at_a_glance(view, context, zone)
     flags = latest.flags if latest else ()
-    banner = people.banner(view.patient, view.as_of, zone)
     ready, state = _readiness(view)
     encounter = view.encounter or ""
     return Chair(
-        name=banner.name,
-        born=banner.born,
+        name=people.name_of(view.patient),
+        born=people.born_of(view.patient, view.as_of, zone),
         patient=reference_of(view.patient),
         encounter=encounter,
         place=room.places.get(encounter, ""),

@@ -41,7 +41,7 @@ def banner(patient: Resource, now: datetime, zone: ZoneInfo) -> Banner:
     """Give the banner of a Patient; the age is that of the day in ``zone``."""
     return Banner(
         name=_name(patient.get("name")),
-        born=_born(patient.get("birthDate"), local(now, zone).date()),
+        born=born_of(patient, now, zone),
         gender=str(patient.get("gender") or NOT_KNOWN).capitalize(),
         number=_number(patient.get("identifier")),
         died=_died(patient, zone),
@@ -71,6 +71,11 @@ def _day(text: Any) -> date | None:
 def name_of(person: Resource | None) -> str:
     """Give the name of a Patient or a Practitioner as staff read it; "Not known" for none."""
     return _name((person or {}).get("name"))
+
+
+def born_of(patient: Resource, now: datetime, zone: ZoneInfo) -> str:
+    """Give the birth date with the age on the day in ``zone``; "Not known" for none."""
+    return _born(patient.get("birthDate"), local(now, zone).date())
 
 
 def phone_of(person: Resource) -> str:

@@ -216,7 +216,6 @@ def _coming(row: WorklistRow, zone: ZoneInfo) -> str:
 def _row(row: WorklistRow, as_of: datetime, behind: Behind, clinic: Clinic, names: Names) -> WorkRow:
     (mark, word), zone = MARKS[row.state], clinic.zone
     subject = row.subject or {}
-    banner = people.banner(subject, as_of, zone)
     id_, reasons = row.task.partition("/")[2], list(reasons_of(row.resource))
     newest = list(reversed(reasons))[:_MOST_REASONS]
     return WorkRow(
@@ -225,8 +224,8 @@ def _row(row: WorklistRow, as_of: datetime, behind: Behind, clinic: Clinic, name
         state=row.state.value,
         mark=mark,
         word=word,
-        name=banner.name,
-        born=banner.born,
+        name=people.name_of(subject),
+        born=people.born_of(subject, as_of, zone),
         patient=row.patient or "",
         what=title(row.resource),
         reasons=tuple(reason_line(each, row.patient, behind, zone) for each in newest),
