@@ -184,6 +184,7 @@ def test_a_number_is_read_in_the_forms_and_units_ehrs_use(code: terms.Code, give
         (terms.ORIENTED, {"valueInteger": 1}),
         (terms.DISSOCIATION, {"valueString": "floating"}),
         (terms.DISSOCIATION, {"valueInteger": 1}),
+        (terms.SPO2_ARTERIAL, {"valueAttachment": {"contentType": "image/png"}}),  # a type of value from after R4
     ],
 )
 def test_what_cannot_be_read_or_cannot_be_real_is_a_finding_without_value(code: terms.Code, given: Resource) -> None:

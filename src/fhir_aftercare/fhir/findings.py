@@ -15,6 +15,7 @@ from fhir_aftercare.care.infusion import DECIMALS, LIMITS, Dissociation, Infusio
 from fhir_aftercare.care.readiness import BloodPressure, Finding
 from fhir_aftercare.care.timing import utc
 from fhir_aftercare.fhir import terms
+from fhir_aftercare.fhir.faults import has_value
 from fhir_aftercare.fhir.observations import DISSOCIATION_LEVELS, FORMS, MEAN_PRESSURE_TEXT
 from fhir_aftercare.fhir.tasks import moment
 
@@ -46,14 +47,6 @@ def _codes() -> dict[tuple[str, str], Measure | Pressure]:
 _KNOWN: Final = _codes()
 # Our own judgement is no finding: its components have the codes of what they were judged from.
 _JUDGEMENT: Final = (terms.READINESS.system, terms.READINESS.code)
-
-# Observation.value[x] of R4.
-_VALUES: Final = frozenset(
-    {
-        "valueQuantity", "valueCodeableConcept", "valueString", "valueBoolean", "valueInteger", "valueRange",
-        "valueRatio", "valueSampledData", "valueTime", "valueDateTime", "valuePeriod",
-    }
-)  # fmt: skip
 
 # Each unit a value may come in (lower case, no spaces) with factor and summand to ours. Scores have none.
 _Scale = tuple[Decimal, Decimal]
@@ -128,7 +121,7 @@ def _parts(resource: Resource) -> Iterator[tuple[Measure | Pressure, Resource]]:
     """Give the Observation and its components, where they are about a measure we know and something was measured."""
     for part in (resource, *(resource.get("component") or ())):
         what = _measured(part.get("code"))
-        if what is not None and not _VALUES.isdisjoint(part):
+        if what is not None and has_value(part):
             yield what, part
 
 
@@ -182,9 +175,7 @@ def _number(name: str, part: Resource) -> int | Decimal | None:
 
 
 def _decimal(raw: Any) -> Decimal | None:
-    if type(raw) is Decimal or type(raw) is int:  # as our own reader of JSON gives them
-        return Decimal(raw)
-    if isinstance(raw, bool) or not isinstance(raw, (int, float, Decimal, str)):
+    if isinstance(raw, bool) or not isinstance(raw, int | float | Decimal | str):
         return None
     try:
         return Decimal(str(raw).strip())

@@ -26,6 +26,7 @@ from fhir_aftercare.fhir.answers import (
     question_of_link,
     total_of,
 )
+from fhir_aftercare.fhir.faults import has_value
 from fhir_aftercare.fhir.tasks import moment
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def read_panel(panel: Resource, members: Sequence[Resource]) -> Reading:
     found.asks(form_of(question))
     for part in (*dicts(panel.get("component")), *named):
         asked = _question_of(part)
-        if asked is not None and asked.kind != "panel" and _has_value(part):
+        if asked is not None and asked.kind != "panel" and has_value(part):
             found.put(asked, part, asked.name)
     stated = _stated_total(panel)
     if stated is not None:
@@ -157,14 +158,14 @@ def read_total(observation: Resource) -> Reading:
     question = _question_of(observation)
     if question is None or not (question.kind in {"total", "panel"} or _is_item9(question)):
         raise InvalidInput("The Observation is no score of a known instrument.", where="code")
-    if question.kind == "panel" and observation.get("component") and not _has_value(observation):
+    if question.kind == "panel" and observation.get("component") and not has_value(observation):
         return read_panel(observation, ())
     form = form_of(question)
     items: list[int | None] = [None] * len(form.items)
     stated = _stated_total(observation)
     if stated is None and question.kind == "frequency":
         items[-1] = level(observation, question)
-    understood = stated is not None or items[-1] is not None or not _has_value(observation)
+    understood = stated is not None or items[-1] is not None or not has_value(observation)
     read = Answers(form.instrument, tuple(items), stated_total=stated[1] if stated else None)
     return _observed(observation, [read], () if understood else (question.name,))
 
@@ -259,10 +260,6 @@ def _question_of(element: Resource) -> Question | None:
 
 def _is_item9(question: Question) -> bool:
     return question.name == terms.PHQ9_ITEM9.code
-
-
-def _has_value(element: Resource) -> bool:
-    return any(name.startswith("value") for name in element)
 
 
 def _stated_total(observation: Resource) -> tuple[Instrument, int] | None:
