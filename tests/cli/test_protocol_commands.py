@@ -271,7 +271,7 @@ def test_a_token_is_sent_and_never_shown(server: tuple[str, list[str]], monkeypa
     result = run("install", "--fhir-base-url", server[0])
     assert set(server[1]) == {"Bearer opaque-token"}
     assert "opaque-token" not in result.output
-    assert "https" in run("install", "--fhir-base-url", "http://fhir.example.com/r4", code=1).stderr
+    assert "https" in run("install", "--fhir-base-url", "http://fhir.example.com/r4", code=2).stderr
 
 
 def test_a_faulty_protocol_is_not_installed(server: tuple[str, list[str]], folder: Path) -> None:

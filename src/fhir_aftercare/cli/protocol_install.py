@@ -14,6 +14,7 @@ import typer
 from fhir_aftercare.cli.given_token import GivenToken, given_token
 from fhir_aftercare.cli.protocol_asked import CLINIC, PROFILES, ZONE, Reported, console, print_json, settings_of
 from fhir_aftercare.ehr.client import FhirClient
+from fhir_aftercare.errors import ConfigFault
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.loading import load_protocol
 from fhir_aftercare.flows.install_protocol import counted, install_protocol
@@ -41,7 +42,10 @@ def install_command(
         base = fhir_base_url or (settings_of(clinic, ZoneInfo(ZONE)).fhir_base_url if clinic else None)
         if base is None:
             raise typer.BadParameter("say which server, or give --clinic", param_hint="--fhir-base-url")
-        token = given_token(base, os.environ)
+        try:
+            token = given_token(base, os.environ)
+        except ConfigFault as fault:
+            raise typer.BadParameter("; ".join(fault.faults), param_hint="--fhir-base-url") from None
         files = read_protocol_files(profiles)
         load_protocol(files)
         results = asyncio.run(_install(base, token, files))
