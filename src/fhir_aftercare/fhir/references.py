@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Resource = dict[str, Any]
 
@@ -19,3 +19,12 @@ def target_of(reference: Mapping[str, Any] | None) -> str:
 def refers_to(reference: Mapping[str, Any] | None, resource: Resource) -> bool:
     """Tell whether a Reference points to a resource; one that is not there points to nothing."""
     return target_of(reference) == f"{resource['resourceType']}/{resource['id']}"
+
+
+def by_target(resources: Iterable[Resource], element: str) -> dict[str, list[Resource]]:
+    """Give resources by the ``Type/id`` that a list of References in them points to, such as ``basedOn``; in order."""
+    found: dict[str, list[Resource]] = {}
+    for each in resources:
+        for target in {target_of(reference) for reference in each.get(element) or ()}:
+            found.setdefault(target, []).append(each)
+    return found

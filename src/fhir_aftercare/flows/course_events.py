@@ -15,7 +15,8 @@ from fhir_aftercare.ehr.answers import location_of
 from fhir_aftercare.fhir import careplan, tasks
 from fhir_aftercare.fhir.lint_rules_forms import instrument_of
 from fhir_aftercare.flows.draft import reference_of
-from fhir_aftercare.flows.running_course import infusions_of, parts_of
+from fhir_aftercare.flows.running_course import infusions_of
+from fhir_aftercare.flows.situation import parts_of
 from fhir_aftercare.flows.task_facts import business_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from fhir_aftercare.fhir import careplan, corrections, tasks
 from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.ask_forms import ask_forms, chart_after
 from fhir_aftercare.flows.running_course import RunningCourse
-from fhir_aftercare.flows.situation import children, is_task, plan_zone
+from fhir_aftercare.flows.situation import children, is_task, parts_of, plan_zone
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,18 +46,16 @@ class CoursePlace:
 
 def course_of(chart: Chart, plan: Resource) -> CoursePlace | None:
     """Give the course of an infusion's plan, if it has one that goes on."""
-    plans = chart.of("CarePlan")
     owned = plan.get("partOf") or ()
-    course = next((each for each in plans if any(refers_to(reference, each) for reference in owned)), None)
+    course = next(
+        (each for each in chart.of("CarePlan") if any(refers_to(reference, each) for reference in owned)), None
+    )
     if course is None or course.get("status") not in {"active", "on-hold"}:
         return None
     others = [
         each
-        for each in plans
-        if each["id"] != plan["id"]
-        and careplan.is_kind(each, "infusion")
-        and each.get("status") not in careplan.ENDED
-        and any(refers_to(reference, course) for reference in each.get("partOf") or ())
+        for each in parts_of(chart, course)
+        if each["id"] != plan["id"] and each.get("status") not in careplan.ENDED
     ]
     finished = [(end, each) for each in others if each["status"] != "draft" and (end := start_of(each)) is not None]
     return CoursePlace(course, tuple(sorted(finished, key=lambda pair: utc(pair[0]))), len(others) - len(finished))

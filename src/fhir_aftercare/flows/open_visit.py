@@ -98,6 +98,11 @@ class VisitView:
         return self.chart.patient
 
     @property
+    def start(self) -> datetime | None:
+        """When the infusion started; None where nothing tells it."""
+        return self.anchor.start if self.anchor else None
+
+    @property
     def encounter(self) -> str | None:
         """The reference of the visit's Encounter."""
         return reference_of(self.chart.encounter) if self.chart.encounter else None

@@ -17,7 +17,7 @@ from fhir_aftercare.care.timing import utc
 from fhir_aftercare.errors import WrongSubject
 from fhir_aftercare.fhir import terms
 from fhir_aftercare.fhir.findings import read_administrations
-from fhir_aftercare.fhir.references import refers_to, target_of
+from fhir_aftercare.fhir.references import target_of
 from fhir_aftercare.flows.chart import Chart, check_clinic
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.open_visit import look
@@ -124,9 +124,8 @@ def _encounters(clinic: Clinic, found: Found) -> list[Resource]:
     best: dict[str, tuple[bool, datetime]] = {}
     encounters = {reference_of(each): each for each in _of(found, "Encounter")}
     for given in read_administrations(known, clinic):
-        place = given.resource.get("context") or given.resource.get("encounter")
-        named = next((name for name, each in encounters.items() if refers_to(place, each)), None)
-        if named is not None and _is_here(encounters[named], clinic):
+        named = target_of(given.resource.get("context") or given.resource.get("encounter"))
+        if named in encounters and _is_here(encounters[named], clinic):
             ended = given.end is not None or given.resource.get("status") != "in-progress"
             rank = (ended, utc(given.start))
             best[named] = min(best.get(named, rank), rank)

@@ -16,11 +16,10 @@ from fhir_aftercare.errors import ProtocolFault
 from fhir_aftercare.fhir import careplan, corrections, tasks, terms
 from fhir_aftercare.fhir.course import Course, propose_course, superseded
 from fhir_aftercare.fhir.facts import Facts
-from fhir_aftercare.fhir.references import target_of
 from fhir_aftercare.flows.begin_plan import has_baselines
 from fhir_aftercare.flows.draft import reference_of
 from fhir_aftercare.flows.form_answers import answers_in, as_asked
-from fhir_aftercare.flows.situation import age_at, children, infusion_starts, is_task, language_of, plan_zone
+from fhir_aftercare.flows.situation import age_at, children, infusion_starts, is_task, language_of, parts_of, plan_zone
 from fhir_aftercare.flows.task_facts import is_ours
 from fhir_aftercare.flows.which_infusion import episode_of
 
@@ -68,20 +67,6 @@ def pinned(protocol: Protocol, plan: Resource, url: str) -> Plan:
     if exact is None:
         raise ProtocolFault(f"The plan does not say which version of {url} it was made with.")
     return protocol.plan(exact)
-
-
-def parts_of(chart: Chart, course: Resource) -> list[Resource]:
-    """Give the infusions' plans that are part of a course, whatever became of them."""
-    return [*chart.once("plans by course", _by_course).get(reference_of(course), ())]
-
-
-def _by_course(chart: Chart) -> dict[str, list[Resource]]:
-    found: dict[str, list[Resource]] = {}
-    for plan in chart.of("CarePlan"):
-        if careplan.is_kind(plan, "infusion"):
-            for course in {target_of(reference) for reference in plan.get("partOf") or ()}:
-                found.setdefault(course, []).append(plan)
-    return found
 
 
 def infusions_of(chart: Chart, course: Resource) -> list[Infusion]:

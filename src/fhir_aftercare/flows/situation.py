@@ -20,7 +20,7 @@ from fhir_aftercare.care.wording import LANGUAGES
 from fhir_aftercare.errors import AftercareError, WrongSubject
 from fhir_aftercare.fhir import careplan, tasks, terms
 from fhir_aftercare.fhir.findings import read_administrations, read_findings
-from fhir_aftercare.fhir.references import refers_to, target_of
+from fhir_aftercare.fhir.references import by_target, refers_to
 from fhir_aftercare.fhir.responses import read_score_points
 
 if TYPE_CHECKING:
@@ -129,16 +129,18 @@ def infusion_plan(chart: Chart, identifiers: Identifiers, episode: Episode) -> R
 
 def children(chart: Chart, plan: Resource) -> list[Resource]:
     """Give the Tasks and ServiceRequests that carry out a plan."""
-    return [*chart.once("children", _by_plan).get(f"{plan['resourceType']}/{plan['id']}", ())]
+    found = chart.once("children", lambda chart: by_target([*chart.of("Task"), *chart.of("ServiceRequest")], "basedOn"))
+    return [*found.get(f"{plan['resourceType']}/{plan['id']}", ())]
 
 
-def _by_plan(chart: Chart) -> dict[str, list[Resource]]:
-    found: dict[str, list[Resource]] = {}
-    for type_ in ("Task", "ServiceRequest"):
-        for each in chart.of(type_):
-            for plan in {target_of(reference) for reference in each.get("basedOn") or ()}:
-                found.setdefault(plan, []).append(each)
-    return found
+def parts_of(chart: Chart, course: Resource) -> list[Resource]:
+    """Give the infusions' plans that are part of a course, whatever became of them."""
+    found = chart.once("plans by course", _by_course)
+    return [*found.get(f"{course['resourceType']}/{course['id']}", ())]
+
+
+def _by_course(chart: Chart) -> dict[str, list[Resource]]:
+    return by_target((each for each in chart.of("CarePlan") if careplan.is_kind(each, "infusion")), "partOf")
 
 
 def is_task(resource: Resource) -> bool:
@@ -194,11 +196,10 @@ def find_course(chart: Chart, at: datetime, clinic: Clinic, *, but: Resource | N
 
     ``but`` is the infusion's own plan: it does not count among the earlier ones, but names its course if it has one.
     """
-    plans = chart.of("CarePlan")
-    courses = [plan for plan in plans if careplan.is_kind(plan, "course")]
+    courses = [plan for plan in chart.of("CarePlan") if careplan.is_kind(plan, "course")]
     own = (but or {}).get("partOf") or ()
     for course in courses:
-        ends = _ends_of(course, plans, but)
+        ends = _ends_of(chart, course, but)
         mine = any(refers_to(reference, course) for reference in own)
         living = course.get("status") in {"active", "on-hold"}
         recent = not ends or utc(at) - utc(max(ends, key=utc)) <= clinic.policy.course_max_gap
@@ -207,12 +208,10 @@ def find_course(chart: Chart, at: datetime, clinic: Clinic, *, but: Resource | N
     return Courses(None, len(courses))
 
 
-def _ends_of(course: Resource, plans: Sequence[Resource], but: Resource | None) -> list[datetime]:
+def _ends_of(chart: Chart, course: Resource, but: Resource | None) -> list[datetime]:
     found = []
-    for plan in plans:
-        if not careplan.is_kind(plan, "infusion") or plan.get("status") in careplan.ENDED or plan is but:
-            continue
-        if not any(refers_to(reference, course) for reference in plan.get("partOf") or ()):
+    for plan in parts_of(chart, course):
+        if plan.get("status") in careplan.ENDED or plan is but:
             continue
         start = tasks.moment((plan.get("period") or {}).get("start"))
         if start is not None:

@@ -20,9 +20,9 @@ from fhir_aftercare.flows.ask_forms import add_forms, chart_after
 from fhir_aftercare.flows.chart import patient_section, plan_sections, score_section
 from fhir_aftercare.flows.draft import Draft, reference_of
 from fhir_aftercare.flows.plan_end import is_released, rolled_up
-from fhir_aftercare.flows.running_course import RunningCourse, parts_of, pinned
+from fhir_aftercare.flows.running_course import RunningCourse, pinned
 from fhir_aftercare.flows.settle import preview, settle
-from fhir_aftercare.flows.situation import children, is_task
+from fhir_aftercare.flows.situation import children, is_task, parts_of
 from fhir_aftercare.flows.task_facts import is_form, is_ours
 from fhir_aftercare.flows.unanswered_call import call_about_forms
 from fhir_aftercare.flows.untaken_task import pass_on

@@ -78,7 +78,6 @@ class Visitors:
             if row.sealed is None or row.launched_by != browser.digest:
                 return Visitor(browser)
             now, too_long = self._now(), idle(row.of)
-            in_use = row.used_at > now - too_long and row.began_at > now - longest
-            if in_use and now - row.used_at > too_long / _PART:
-                in_use = await noted(connection, launch_id, now, idle=too_long, longest=longest)
+            fresh = now - row.used_at < too_long / _PART and row.began_at > now - longest
+            in_use = fresh or await noted(connection, launch_id, now, idle=too_long, longest=longest)
         return Visitor(browser, unsealed(self._vault, launch_id, row.sealed), in_use)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, urlencode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,13 +45,12 @@ class Place:
         if not query:
             return self._visit
         given = {VISIT: _id(self.visit) or None, **query}
-        # The names are names of Python's, which need no quoting.
-        said = "&".join(f"{name}={quote_plus(str(value))}" for name, value in given.items() if value is not None)
+        said = urlencode({name: value for name, value in given.items() if value is not None})
         return f"?{said}" if said else ""
 
     @cached_property
     def _visit(self) -> str:
-        return f"?{VISIT}={quote_plus(_id(self.visit))}" if self.visit else ""
+        return f"?{urlencode({VISIT: _id(self.visit)})}" if self.visit else ""
 
     def home(self, view: str, **query: str | int | None) -> str:
         """Give the address of a page that is about no single patient."""

@@ -18,6 +18,7 @@ from fhir_aftercare.fhir.corrections import has_identifier_of
 from fhir_aftercare.fhir.drug_record import dose_of, route_of
 from fhir_aftercare.fhir.references import refers_to
 from fhir_aftercare.flows.open_visit import Stage
+from fhir_aftercare.flows.situation import parts_of
 from fhir_aftercare.ui import record_rows
 from fhir_aftercare.ui.record_rows import COLUMNS, NAMES, UNITS, told
 
@@ -122,14 +123,13 @@ def is_ours(given: Administration, context: ClinicContext) -> bool:
 
 def rows_of(view: VisitView, context: ClinicContext) -> list[Row]:
     """Give the rows of a visit's sheet."""
-    start = view.anchor.start if view.anchor else None
     return record_rows.rows(
         view.findings,
         view.chart.of("Observation"),
         context.identifiers.system("observation"),
-        since=(start or view.as_of) - BEFORE,
+        since=(view.start or view.as_of) - BEFORE,
         policy=context.clinic.policy,
-        start=start,
+        start=view.start,
         age=view.age,
     )
 
@@ -139,7 +139,7 @@ def record(view: VisitView, context: ClinicContext, zone: ZoneInfo, *, whole: bo
     made = rows_of(view, context)
     policy = context.clinic.policy
     latest = view.given[-1] if view.given else None
-    start = view.anchor.start if view.anchor else None
+    start = view.start
     lines = list(_lines(made, zone, start))
     shown = lines if whole else lines[-MOST_ROWS:]
     due, following = _due(view, made, context, zone)
@@ -168,8 +168,7 @@ def at_a_glance(view: VisitView, context: ClinicContext, zone: ZoneInfo) -> tupl
     """Give the check that is due next and the last row: what of a visit's record is read from afar."""
     made = rows_of(view, context)
     due, following = _due(view, made, context, zone)
-    start = view.anchor.start if view.anchor else None
-    return due or following, next(_lines(made[-1:], zone, start), None)
+    return due or following, next(_lines(made[-1:], zone, view.start), None)
 
 
 def _facts(view: VisitView, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
@@ -205,11 +204,6 @@ def infusion_number(view: VisitView) -> int | None:
     """Give which infusion of its course this is; None if that is not known."""
     if view.plan is None or "plans" in view.gaps:
         return None
-    plans = [
-        each
-        for each in view.chart.of("CarePlan")
-        if careplan.is_kind(each, "infusion") and each.get("status") not in careplan.ENDED
-    ]
     courses = [each for each in view.chart.of("CarePlan") if careplan.is_kind(each, "course")]
     own = next((each for each in courses if any(refers_to(part, each) for part in view.plan.get("partOf") or ())), None)
     if own is None:  # its course begins with it, when the patient leaves
@@ -217,10 +211,8 @@ def infusion_number(view: VisitView) -> int | None:
     began = _began(view.plan)
     before = [
         each
-        for each in plans
-        if any(refers_to(part, own) for part in each.get("partOf") or ())
-        and began is not None
-        and _is_before(each, began)
+        for each in parts_of(view.chart, own)
+        if each.get("status") not in careplan.ENDED and began is not None and _is_before(each, began)
     ]
     return len(before) + 1
 
